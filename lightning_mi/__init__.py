@@ -1,0 +1,7 @@
+"""A label-free lower bound on mutual information, logged while a speech model trains."""
+
+from lightning_mi.callback import MIBoundCallback
+from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
+from lightning_mi.metric import MIBound
+
+__all__ = ["MIBound", "MIBoundCallback", "MIEstimate", "labeled_mi_bound", "mi_bound"]

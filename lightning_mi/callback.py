@@ -1,0 +1,411 @@
+"""The Trainer's hooks: the order in which a validation epoch happens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from typing_extensions import override
+
+from lightning_mi.batches import UnknownStructureError, Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.distributed import gather, rank
+from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder, pool
+from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.checks import check_int, check_positive_int
+from lightning_mi.guest import guest
+from lightning_mi.metric import MIBound
+from lightning_mi.pairs import PairStore
+from lightning_mi.segments import SectionSampler, parse_gaps
+
+_FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
+_FEWEST_PAIRS = 16
+
+
+class MIBoundCallback(Callback):
+    r"""Log a lower bound on the mutual information of two sections of an utterance at every validation.
+
+    At each validation batch it cuts two sections out of every utterance, encodes each on its own with the
+    model being trained, and keeps one pooled embedding a section. At the end of the epoch it logs
+
+    .. math::
+        I(Z_a; Z_b) \geq H(c) - \mathbb{E}[-\log q(c \mid z_a)], \qquad c = f(z_b)
+
+    with a k-means quantiser :math:`f` and a linear probe :math:`q`, in nats, held out: see
+    :func:`lightning_mi.mi_bound`. It needs validation batches that hold waveforms, and no labels.
+
+    Logged, in ``fit``, ``validate`` and ``test`` alike, on every process: ``val/mi_bound`` (``log_name``), and
+    under ``mi_bound/`` (the last part of ``log_name``) ``stderr``, ``entropy``, ``cross_entropy``, ``ceiling``
+    (log K), ``active_clusters``, ``pairs``, ``skipped`` (utterances left out) and ``seconds`` (wall clock of
+    this callback, the slowest process). With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``,
+    with ``layers`` ``layers/<name>/bound`` and ``layers/<name>/stderr``.
+
+    Which sections, and which utterances where there are more than ``max_pairs``, depends on the utterance's
+    samples and the seed alone. The model's modes, buffers and counters and all random generators are left as
+    they were.
+
+    Memory: ``max_pairs * (1 + gaps) * layers * D * 4`` bytes of embeddings until the end of the validation
+    epoch, and one batch of sections while it is encoded.
+
+    Args:
+        num_clusters: K of the k-means. Lowered, with one warning, where there are fewer than 8 pairs for each.
+        max_pairs: The most utterances that are used; one pair each.
+        segment_seconds: Length of a section.
+        gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
+            second), or a list of these. Of a list the first is the headline, and each has its own bound.
+        sample_rate: Of the validation waveforms, in Hz.
+        layers: Names or globs of submodules whose outputs are to be embedded, or ``"all"`` for the blocks of
+            the encoder. Each has its own bound; the last is the headline. ``None``: the encoder's output.
+        pooling: How frames become one vector: ``"mean"``, or ``"boundary"`` (the last frame of the first
+            section and the first frame of the second).
+        embed: What encodes waveforms: a dotted name of a submodule or method of the LightningModule, or a
+            callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns
+            ``(B, T', D)`` or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the
+            module, else its ``forward``.
+        batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
+            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.batches.Waveforms`).
+            ``None``: they are looked for.
+        every_n_epochs: In ``fit``, validate with the bound every n-th epoch only.
+        seed: Of the sections, the choice of utterances, the split and the k-means.
+        log_name: Name of the headline. Two callbacks in one Trainer need different ones.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range; at ``setup``, if ``embed`` or ``layers`` names nothing or
+            there is no way to embed waveforms; in the sanity check, if the batch or the model's output cannot
+            be understood. Once training has begun, what goes wrong is warned of once and no value is logged.
+
+    Source:
+        Liu, Yeh, Glass, "Revisiting Self-supervised Learning of Speech Representation from a Mutual
+        Information Perspective", ICASSP 2024, arXiv:2401.08833.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+        >>> trainer = Trainer(
+        ...     logger=False,
+        ...     enable_progress_bar=False,
+        ...     callbacks=[
+        ...         MIBoundCallback(num_clusters=64),
+        ...         EarlyStopping("val/mi_bound", mode="max", patience=5),
+        ...         ModelCheckpoint(monitor="val/mi_bound", mode="max"),
+        ...     ],
+        ... )
+    """
+
+    def __init__(
+        self,
+        num_clusters: int = 128,
+        max_pairs: int = 4096,
+        segment_seconds: float = 0.5,
+        gap_seconds: float | str | Sequence[float | str] = "near",
+        sample_rate: int = 16_000,
+        layers: str | Sequence[str] | None = None,
+        pooling: Pooling = "mean",
+        embed: str | Callable[..., Any] | None = None,
+        batch_to_waveforms: Callable[[Any], Any] | None = None,
+        every_n_epochs: int = 1,
+        seed: int = 0,
+        log_name: str = "val/mi_bound",
+    ) -> None:
+        super().__init__()
+        check_positive_int("num_clusters", num_clusters)
+        check_positive_int("max_pairs", max_pairs)
+        check_positive_int("sample_rate", sample_rate)
+        check_positive_int("every_n_epochs", every_n_epochs)
+        check_int("seed", seed)
+        if isinstance(segment_seconds, bool) or not isinstance(segment_seconds, (int, float)):
+            raise TypeError(f"`segment_seconds` must be a number of seconds, got {segment_seconds!r}.")
+        if not (math.isfinite(segment_seconds) and segment_seconds * sample_rate >= 1):
+            raise ValueError(f"`segment_seconds` must be positive, at least one sample, got {segment_seconds!r}.")
+        if pooling not in POOLINGS:
+            raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
+        if batch_to_waveforms is not None and not callable(batch_to_waveforms):
+            raise TypeError(f"`batch_to_waveforms` must be callable, got {batch_to_waveforms!r}.")
+        if not isinstance(log_name, str) or not log_name.strip("/"):
+            raise ValueError(f"`log_name` must be the name of a metric, got {log_name!r}.")
+        self.num_clusters = num_clusters
+        self.max_pairs = max_pairs
+        self.layers = layers
+        self.pooling: Pooling = pooling
+        self.embed = embed
+        self.batch_to_waveforms = batch_to_waveforms
+        self.every_n_epochs = every_n_epochs
+        self.seed = seed
+        self.log_name = log_name
+        self._sampler = SectionSampler(segment_seconds, parse_gaps(gap_seconds), sample_rate, seed)
+        self._epoch: _Epoch | None = None
+        self._said: set[str] = set()
+
+    @property
+    def state_key(self) -> str:
+        """Tells the callbacks of one Trainer apart."""
+        return self._generate_state_key(log_name=self.log_name)
+
+    # ---- hooks
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
+            encoder = self._find_encoder(pl_module)
+            self._say("encoder", f"{self._name} embeds sections with {encoder.name}.", rank_zero_info)
+        if stage == "fit" and not (trainer.limit_val_batches and is_overridden("validation_step", pl_module)):
+            self._say("validation", f"{self._name} logs nothing: this run has no validation loop.")
+
+    @override
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    @override
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._add_batch(trainer, pl_module, batch)
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._add_batch(trainer, pl_module, batch)
+
+    @override
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end(trainer, pl_module)
+
+    @override
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end(trainer, pl_module)
+
+    # ---- the order of a validation epoch
+
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch = None
+        in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if in_fit and (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        self._epoch = _Epoch(self._find_encoder(pl_module), PairStore(self.max_pairs, self.seed))
+
+    def _add_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        epoch = self._epoch
+        if epoch is None or epoch.error is not None:
+            return
+        with epoch.clock():
+            try:
+                self._embed_batch(trainer, pl_module, batch, epoch)
+            except Exception as error:
+                # Nothing is lost yet in the sanity check, and the message says what to configure.
+                if trainer.sanity_checking and isinstance(error, UnknownStructureError):
+                    raise
+                epoch.error = f"{type(error).__name__}: {error}"
+
+    def _embed_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any, epoch: _Epoch) -> None:
+        sections = self._sampler(self._waveforms(batch))
+        epoch.too_short += sections.too_short
+        epoch.silent += sections.silent
+        admitted = epoch.store.admits(sections.utterances)
+        samples = sections.samples[admitted.to(sections.samples.device)]
+        if len(samples) == 0:
+            return
+        in_batch_shape = samples.flatten(0, 1)
+        with guest(pl_module, self.seed), trainer.precision_plugin.forward_context():
+            outputs = epoch.encoder(in_batch_shape[:, None] if sections.has_channel else in_batch_shape)
+        embeddings = {
+            name: pool(frames.unflatten(0, samples.shape[:2]), self.pooling) for name, frames in outputs.items()
+        }
+        epoch.store.add(sections.utterances[admitted], sections.groups[admitted], embeddings)
+
+    def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch, self._epoch = self._epoch, None
+        if epoch is None or trainer.sanity_checking:
+            return
+        with epoch.clock():
+            estimates = self._estimate(epoch, pl_module.device)
+        if estimates is None:
+            return
+        headline = next(iter(estimates))
+        values = dict(self._values(estimates, headline))
+        values["skipped"] = float(epoch.skipped)
+        values["seconds"] = max(gather(epoch.seconds))
+        prefix = self.log_name.rsplit("/", 1)[-1]
+        # All processes log the same values: their maximum is each of them, to the last bit.
+        for name, value in values.items():
+            pl_module.log(f"{prefix}/{name}", value, reduce_fx="max", sync_dist=True)
+        bound = estimates[headline].bound
+        pl_module.log(self.log_name, bound, prog_bar=True, reduce_fx="max", sync_dist=True)
+
+    # ---- its parts
+
+    def _find_encoder(self, pl_module: LightningModule) -> Encoder:
+        return find_encoder(pl_module, self.embed, self.layers)
+
+    def _waveforms(self, batch: Any) -> Waveforms:
+        if self.batch_to_waveforms is None:
+            return waveforms_in_batch(batch)
+        return check_waveforms(self.batch_to_waveforms(batch), batch)
+
+    def _estimate(self, epoch: _Epoch, device: torch.device) -> dict[tuple[str, str], MIEstimate] | None:
+        """The bound of each layer and gap, the headline first; the same on every process."""
+        errors = [error for error in gather(epoch.error) if error is not None]
+        if errors:
+            self._say("error", f"{self._name} logs no value: {errors[0]}")
+            return None
+        self._choose_pairs(epoch)
+        wanted = self._wanted(epoch.encoder.layer_names)
+        metrics = {key: self._metric(epoch.store, *key, device) for key in wanted}
+        num_pairs = sum(gather(len(epoch.store.utterances)))
+        if num_pairs < _FEWEST_PAIRS:
+            self._say(
+                "pairs",
+                f"{self._name} logs no value: {num_pairs} usable pairs of sections, {epoch.skipped} utterances "
+                f"left out ({epoch.reasons}). It needs at least {_FEWEST_PAIRS} utterances of "
+                f"{self._sampler.shortest / self._sampler.sample_rate:g} s or more at `sample_rate="
+                f"{self._sampler.sample_rate}`: check `segment_seconds`, `gap_seconds` and the validation data.",
+            )
+            return None
+        if epoch.skipped:
+            self._say(
+                "skipped",
+                f"{self._name} leaves out {epoch.skipped} utterances ({epoch.reasons}) and uses {num_pairs}.",
+            )
+        num_clusters = self._affordable_clusters(num_pairs)
+        own: dict[tuple[str, str], MIEstimate | str] = {}
+        for number, (key, metric) in enumerate(metrics.items()):
+            metric.num_clusters = num_clusters
+            metric.sync()
+            if number % len(gather(None)) == rank():
+                try:
+                    own[key] = metric.estimate()
+                except Exception as error:
+                    own[key] = f"{type(error).__name__}: {error}"
+            metric.reset()
+        merged = {key: found for part in gather(own) for key, found in part.items()}
+        estimates = {}
+        for key in wanted:
+            found = merged[key]
+            if isinstance(found, str):
+                self._say("estimate", f"{self._name} logs no value: {found}")
+                return None
+            estimates[key] = found
+        return estimates
+
+    def _choose_pairs(self, epoch: _Epoch) -> None:
+        """Leave in the store this process's share of the epoch's pairs, and fill in the epoch's counts."""
+        store = epoch.store
+        everyone = gather(store.utterances)
+        store.keep(torch.cat(everyone))
+        # The copies with which a DistributedSampler evens out the processes: the first process keeps one.
+        before = torch.cat([*everyone[: rank()], store.utterances[:0]])
+        store.drop(torch.isin(store.utterances, before))
+        finite = torch.ones(len(store.utterances), dtype=torch.bool)
+        for name in epoch.encoder.layer_names:
+            z = store.embeddings(name)
+            if z is not None:
+                finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
+        epoch.non_finite = int((~finite).sum())
+        store.drop(~finite)
+        counts = gather((epoch.too_short, epoch.silent, epoch.non_finite))
+        epoch.too_short, epoch.silent, epoch.non_finite = (sum(column) for column in zip(*counts, strict=True))
+
+    def _wanted(self, layer_names: tuple[str, ...]) -> list[tuple[str, str]]:
+        gaps = [gap.name for gap in self._sampler.gaps]
+        headline_layer = layer_names[-1]
+        return [(headline_layer, gap) for gap in gaps] + [(layer, gaps[0]) for layer in layer_names[:-1]]
+
+    def _metric(self, store: PairStore, layer: str, gap: str, device: torch.device) -> MIBound:
+        metric = MIBound(seed=self.seed, sync_on_compute=False).to(device)
+        z = store.embeddings(layer)
+        if z is not None and len(z):
+            partner = 1 + [gap.name for gap in self._sampler.gaps].index(gap)
+            metric.update(z[:, 0], z[:, partner], store.groups.to(z.device))
+        return metric
+
+    def _affordable_clusters(self, num_pairs: int) -> int:
+        most = num_pairs // 2 // _FIT_PAIRS_PER_CLUSTER
+        if self.num_clusters <= most:
+            return self.num_clusters
+        lowered = 2 ** int(math.log2(most))  # a power of two, so that one pair more or less changes nothing
+        self._say(
+            "clusters",
+            f"{self._name} lowers `num_clusters` from {self.num_clusters} to {lowered}: {num_pairs} pairs leave "
+            f"fewer than {_FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Set it, or validate on more utterances.",
+        )
+        return lowered
+
+    def _values(
+        self, estimates: dict[tuple[str, str], MIEstimate], headline: tuple[str, str]
+    ) -> Iterator[tuple[str, float]]:
+        estimate = estimates[headline]
+        for name in ("stderr", "entropy", "cross_entropy", "ceiling", "active_clusters"):
+            yield name, float(getattr(estimate, name))
+        yield "pairs", float(estimate.num_pairs)
+        for (layer, gap), estimate in estimates.items():
+            if layer == headline[0] and len(self._sampler.gaps) > 1:
+                yield f"gap_{gap}/bound", estimate.bound
+                yield f"gap_{gap}/stderr", estimate.stderr
+            if gap == headline[1] and self.layers is not None:
+                yield f"layers/{layer}/bound", estimate.bound
+                yield f"layers/{layer}/stderr", estimate.stderr
+
+    @property
+    def _name(self) -> str:
+        return f"{type(self).__name__}({self.log_name!r})"
+
+    def _say(self, topic: str, message: str, how: Callable[..., None] = rank_zero_warn) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            how(message)
+
+
+@dataclass
+class _Epoch:
+    """What is gathered between the start and the end of one validation epoch."""
+
+    encoder: Encoder
+    store: PairStore
+    too_short: int = 0
+    silent: int = 0
+    non_finite: int = 0
+    seconds: float = 0.0
+    error: str | None = field(default=None)
+
+    @property
+    def skipped(self) -> int:
+        return self.too_short + self.silent + self.non_finite
+
+    @property
+    def reasons(self) -> str:
+        return (
+            f"{self.too_short} too short, {self.silent} silent, {self.non_finite} with NaN or infinity in "
+            "their embeddings"
+        )
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start

@@ -1,0 +1,28 @@
+"""The one thing that the callback needs from other processes: what each of them says."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+def gather(value: T) -> list[T]:
+    """What every process passed, in the order of their ranks; every process must call it.
+
+    Example:
+        >>> gather("alone")
+        ['alone']
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def rank() -> int:
+    """Number of this process, 0 where there is only one."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

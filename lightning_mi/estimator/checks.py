@@ -1,0 +1,63 @@
+"""What the estimator refuses, in words that name the argument, what came and what was expected."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_embeddings(name: str, z: Tensor) -> None:
+    """Raise unless ``z`` is an ``(N, D)`` floating-point tensor with N, D >= 1."""
+    if not isinstance(z, Tensor):
+        raise TypeError(f"`{name}` must be a torch.Tensor of shape (N, D), got {type(z).__name__}.")
+    if not z.is_floating_point():
+        raise TypeError(
+            f"`{name}` must hold floating-point embeddings, got dtype {z.dtype}. Convert it with `.float()`."
+        )
+    if z.ndim != 2 or z.shape[1] == 0:
+        raise ValueError(
+            f"`{name}` must have shape (N, D) with D >= 1, got {tuple(z.shape)}. Pool frames over time first."
+        )
+
+
+def check_finite(name: str, z: Tensor) -> None:
+    """Raise if ``z`` ``(N, D)`` holds NaN or infinity."""
+    bad = ~torch.isfinite(z).all(dim=1)
+    if bool(bad.any()):
+        raise ValueError(
+            f"`{name}` must be finite, got NaN or infinity in {int(bad.sum())} of {z.shape[0]} rows. "
+            "Leave these rows out of both sections."
+        )
+
+
+def check_integer_vector(name: str, x: Tensor, num_rows: int) -> None:
+    """Raise unless ``x`` is an integer tensor of shape ``(num_rows,)``."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"`{name}` must be a torch.Tensor of shape (N,), got {type(x).__name__}.")
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise TypeError(f"`{name}` must be an integer tensor, got dtype {x.dtype}.")
+    if x.shape != (num_rows,):
+        raise ValueError(f"`{name}` must have one entry a row, shape ({num_rows},), got {tuple(x.shape)}.")
+
+
+def check_same_rows(name: str, num_rows: int, reference: str, num_reference_rows: int) -> None:
+    """Raise unless both tensors have the same number of rows."""
+    if num_rows != num_reference_rows:
+        raise ValueError(
+            f"`{reference}` and `{name}` must have the same number of rows, got {num_reference_rows} and "
+            f"{num_rows}. Row i of both must come from the same utterance."
+        )
+
+
+def check_positive_int(name: str, value: int) -> None:
+    """Raise unless ``value`` is an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an int, got {value!r} of type {type(value).__name__}.")
+    if value < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+
+
+def check_int(name: str, value: int) -> None:
+    """Raise unless ``value`` is an int."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an int, got {value!r} of type {type(value).__name__}.")

@@ -1,0 +1,161 @@
+"""The bound as a torchmetrics metric: it holds the pairs, gathers them and asks the estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lightning_mi.estimator import MIEstimate, mi_bound
+from lightning_mi.estimator.checks import (
+    check_embeddings,
+    check_int,
+    check_integer_vector,
+    check_positive_int,
+    check_same_rows,
+)
+from lightning_mi.hashing import mix
+
+_OWN_GROUP = torch.iinfo(torch.int64).min  # stands in the state for "a group of its own"
+
+
+class MIBound(Metric):
+    r"""Lower bound on the mutual information of paired embeddings, in nats, held out.
+
+    .. math::
+        I(Z_a; Z_b) \geq H(c) - \mathbb{E}[-\log q(c \mid z_a)], \qquad c = f(z_b)
+
+    where :math:`f` is a k-means quantiser and :math:`q` a linear probe, each fitted to other groups than
+    those that it is scored on. See :func:`lightning_mi.mi_bound`, which :meth:`compute` calls once on all
+    pairs: how they were cut into updates does not change the number.
+
+    As input to ``update`` the metric accepts:
+
+    - ``z_a`` (:class:`~torch.Tensor`): ``(B, D)`` floating-point, embeddings of the first sections.
+    - ``z_b`` (:class:`~torch.Tensor`): ``(B, D')`` floating-point, embeddings of the second sections.
+    - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (an utterance, a
+      speaker) never stand on both sides of the split. Without it each row is its own group.
+
+    As output of ``compute`` the metric returns:
+
+    - ``mi_bound`` (:class:`~torch.Tensor`): 0-d float32, the bound in nats. :meth:`estimate` gives it with
+      its standard error and its parts.
+
+    All pairs are held until ``reset``: ``(D + D') * 4`` bytes each in float32.
+
+    Args:
+        num_clusters: K of the k-means, at most the number of pairs in one half.
+        seed: Of the split and the k-means.
+        kwargs: Those of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If an argument has the wrong type or an embedding is not floating-point.
+        ValueError: If shapes disagree; in ``compute``, for what :func:`lightning_mi.mi_bound` refuses.
+
+    Source:
+        Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833.
+
+    Example:
+        >>> import torch
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> metric = MIBound(num_clusters=8)
+        >>> for _ in range(10):
+        ...     z_a = torch.randn(100, 4, generator=generator)
+        ...     metric.update(z_a, z_a + torch.randn(100, 4, generator=generator))
+        >>> bound = metric.compute()
+        >>> 0.2 < bound < 4 * 0.5 * torch.tensor(2.0).log()
+        tensor(True)
+        >>> metric.estimate().num_pairs
+        1000
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+
+    z_a: list[Tensor]
+    z_b: list[Tensor]
+    groups: list[Tensor]
+
+    def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_positive_int("num_clusters", num_clusters)
+        check_int("seed", seed)
+        self.num_clusters = num_clusters
+        self.seed = seed
+        self._estimate: MIEstimate | None = None
+        for state in ("z_a", "z_b", "groups"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None) -> None:
+        """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` ``(B,)`` int64."""
+        check_embeddings("z_a", z_a)
+        check_embeddings("z_b", z_b)
+        check_same_rows("z_b", z_b.shape[0], "z_a", z_a.shape[0])
+        if groups is None:
+            groups = torch.full((z_a.shape[0],), _OWN_GROUP, device=z_a.device)
+        check_integer_vector("groups", groups, z_a.shape[0])
+        self.z_a.append(z_a.detach())
+        self.z_b.append(z_b.detach())
+        self.groups.append(groups.detach().to(torch.int64))
+
+    def compute(self) -> Tensor:
+        """The bound on all pairs so far, from all processes: a 0-d float32 tensor, in nats."""
+        if not self.z_a:
+            raise ValueError("MIBound has seen no pairs: call `update(z_a, z_b)` before `compute()`.")
+        groups = dim_zero_cat(self.groups)
+        own = groups == _OWN_GROUP
+        rows = torch.arange(len(groups), device=groups.device)
+        groups = rows if bool(own.all()) else torch.where(own, mix(rows), groups)
+        self._estimate = mi_bound(
+            dim_zero_cat(self.z_a),
+            dim_zero_cat(self.z_b),
+            num_clusters=self.num_clusters,
+            groups=groups,
+            seed=self.seed,
+        )
+        return torch.tensor(self._estimate.bound, device=self.device)
+
+    def estimate(self) -> MIEstimate:
+        """:meth:`compute`, with the standard error and the parts of the bound."""
+        self.compute()
+        assert self._estimate is not None
+        return self._estimate
+
+    def reset(self) -> None:
+        """Forget all pairs."""
+        super().reset()
+        self._estimate = None
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
+        """Plot one value, or one per epoch, of the bound: see :meth:`torchmetrics.Metric.plot`.
+
+        Returns:
+            A matplotlib figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is not installed.
+        """
+        return self._plot(val, ax)
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None
+    ) -> None:
+        # A process without pairs must offer empty tensors of the dimensions and dtypes that the others have.
+        kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+        group = process_group or self.process_group
+        for state in (self.z_a, self.z_b):
+            own = [state[0].shape[1], kinds.index(state[0].dtype)] if len(state) else [0, 0]
+            gathered = dist_sync_fn(torch.tensor(own, device=self.device), group=group)
+            size, kind = torch.stack(list(gathered)).amax(dim=0).tolist()
+            if not len(state):
+                state.append(torch.empty(0, size, dtype=kinds[kind], device=self.device))
+        if not len(self.groups):
+            self.groups.append(torch.empty(0, dtype=torch.int64, device=self.device))
+        super()._sync_dist(dist_sync_fn, process_group)

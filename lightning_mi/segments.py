@@ -1,0 +1,173 @@
+"""Waveforms -> sections: one anchor and a partner at each distance, in every utterance that is long enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_mi.batches import Waveforms
+from lightning_mi.hashing import content_hash, uniform
+
+_FAR_AT_LEAST_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A distance between the end of the anchor and the start of its partner.
+
+    Attributes:
+        name: As in the logged names: "near", "far", or the number.
+        seconds: The distance, or the least of it where it is random.
+        random: Whether it is drawn uniformly from what the utterance has room for.
+    """
+
+    name: str
+    seconds: float
+    random: bool = False
+
+
+_NAMED_GAPS = {"near": Gap("near", 0.0), "far": Gap("far", _FAR_AT_LEAST_SECONDS, random=True)}
+
+
+def parse_gaps(gap_seconds: float | str | Sequence[float | str]) -> tuple[Gap, ...]:
+    """Read the argument ``gap_seconds``: one distance or several, in seconds or by name.
+
+    Raises:
+        TypeError: If an entry is neither a number nor a string.
+        ValueError: If there is none, one is negative, not finite, not a known name, or occurs twice.
+
+    Example:
+        >>> [gap.name for gap in parse_gaps(["near", 0.25, "far"])]
+        ['near', '0.25', 'far']
+    """
+    is_one = isinstance(gap_seconds, (str, int, float))
+    entries: Sequence[float | str] = [gap_seconds] if is_one else gap_seconds  # type: ignore[list-item,assignment]
+    if not isinstance(entries, Sequence) or len(entries) == 0:
+        raise ValueError(
+            f"`gap_seconds` must be a distance or a list of distances, got {gap_seconds!r}. Each is a number "
+            'of seconds, "near" (0) or "far" (random, at least 0.5).'
+        )
+    gaps = tuple(_parse_gap(entry) for entry in entries)
+    names = [gap.name for gap in gaps]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`gap_seconds` must hold different distances, got {list(entries)!r}.")
+    return gaps
+
+
+def _parse_gap(entry: float | str) -> Gap:
+    if isinstance(entry, str):
+        if entry in _NAMED_GAPS:
+            return _NAMED_GAPS[entry]
+        raise ValueError(f'`gap_seconds` must be a number, "near" or "far", got {entry!r}.')
+    if isinstance(entry, bool) or not isinstance(entry, (int, float)):
+        raise TypeError(
+            f'`gap_seconds` must be a number, "near" or "far", got {entry!r} of type {type(entry).__name__}.'
+        )
+    if not (math.isfinite(entry) and entry >= 0):
+        raise ValueError(f"`gap_seconds` must not be negative and must be finite, got {entry!r}.")
+    return Gap(f"{entry:g}", float(entry))
+
+
+class Sections(NamedTuple):
+    """Sections of n utterances of a batch.
+
+    Attributes:
+        samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances.
+        utterances: ``(n,)`` int64 on the host, a hash of each utterance's samples.
+        groups: ``(n,)`` int64 on the host: the batch's own groups, else the utterances.
+        too_short: How many other utterances of the batch had no room for the sections.
+        silent: How many had a digitally silent (constant) or non-finite section.
+        has_channel: Whether the batch's waveforms were ``(B, 1, T)``.
+    """
+
+    samples: Tensor
+    utterances: Tensor
+    groups: Tensor
+    too_short: int
+    silent: int
+    has_channel: bool
+
+
+@dataclass(frozen=True)
+class SectionSampler:
+    """Places sections by a hash of the utterance and the seed: the same at every epoch, in every batch.
+
+    Args:
+        segment_seconds: Length of a section.
+        gaps: Distances from the anchor's end to its partners' starts; all partners come after it.
+        sample_rate: Of the waveforms, in Hz.
+        seed: Any integer.
+
+    Example:
+        >>> import torch
+        >>> sampler = SectionSampler(0.5, parse_gaps("near"), sample_rate=16000, seed=0)
+        >>> samples = torch.randn(3, 48000, generator=torch.Generator().manual_seed(0))
+        >>> sections = sampler(Waveforms(samples, torch.tensor([48000, 15999, 16000])))
+        >>> sections.samples.shape, sections.too_short
+        (torch.Size([2, 2, 8000]), 1)
+    """
+
+    segment_seconds: float
+    gaps: tuple[Gap, ...]
+    sample_rate: int
+    seed: int
+
+    @property
+    def segment(self) -> int:
+        """Length of a section in samples."""
+        return round(self.segment_seconds * self.sample_rate)
+
+    @property
+    def shortest(self) -> int:
+        """Length in samples of the shortest utterance that has room for the anchor and every partner."""
+        return 2 * self.segment + max(self._gap_samples())
+
+    def _gap_samples(self) -> list[int]:
+        return [round(gap.seconds * self.sample_rate) for gap in self.gaps]
+
+    def __call__(self, waveforms: Waveforms) -> Sections:
+        """Cut the sections of every utterance that is long enough and not silent where they fall."""
+        lengths = waveforms.lengths
+        assert lengths is not None
+        samples = waveforms.samples.reshape(waveforms.samples.shape[0], -1)
+        rows = torch.nonzero(lengths.to(samples.device) >= self.shortest)[:, 0]
+        samples = samples[rows]
+        lengths = lengths.to(rows.device)[rows]
+        utterances = content_hash(samples, lengths).cpu()
+        starts = self._starts(utterances, lengths.cpu()).to(samples.device)
+        columns = starts[:, :, None] + torch.arange(self.segment, device=samples.device)
+        cut = samples[:, None].expand(-1, columns.shape[1], -1).gather(2, columns)
+        sounding = ((cut != cut[..., :1]).any(dim=2) & torch.isfinite(cut).all(dim=2)).all(dim=1)
+        on_host = sounding.cpu()
+        groups = utterances
+        if waveforms.groups is not None:
+            groups = waveforms.groups.to(rows.device)[rows].to("cpu", torch.int64)
+        return Sections(
+            samples=cut[sounding],
+            utterances=utterances[on_host],
+            groups=groups[on_host],
+            too_short=waveforms.samples.shape[0] - len(rows),
+            silent=int((~on_host).sum()),
+            has_channel=waveforms.samples.ndim == 3,
+        )
+
+    def _starts(self, utterances: Tensor, lengths: Tensor) -> Tensor:
+        """First samples of the sections, ``(n, 1 + G)``, from ``(n,)`` hashes and lengths, on the host."""
+        anchor = self._draw(utterances, 0, lengths - self.shortest)
+        starts = [anchor]
+        for number, (gap, samples) in enumerate(zip(self.gaps, self._gap_samples(), strict=True), start=1):
+            start = anchor + self.segment + samples
+            if gap.random:
+                start = start + self._draw(utterances, number, lengths - self.segment - start)
+            starts.append(start)
+        return torch.stack(starts, dim=1)
+
+    def _draw(self, utterances: Tensor, number: int, highest: Tensor) -> Tensor:
+        """Integers between 0 and ``highest``, both included; ``number`` tells the draws of one utterance apart."""
+        share = uniform(utterances, seed=1000 * self.seed + number)
+        return (share * (highest + 1)).long()
