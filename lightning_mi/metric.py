@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from lightning_utilities import apply_to_collection
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -107,7 +109,7 @@ class MIBound(Metric):
 
     def compute(self) -> Tensor:
         """The bound on all pairs so far, from all processes: a 0-d float32 tensor, in nats."""
-        if not self.z_a:
+        if not len(self.z_a):  # a list of updates, or one tensor when the processes are synchronised
             raise ValueError("MIBound has seen no pairs: call `update(z_a, z_b)` before `compute()`.")
         groups = dim_zero_cat(self.groups)
         own = groups == _OWN_GROUP
@@ -143,6 +145,12 @@ class MIBound(Metric):
             ModuleNotFoundError: If matplotlib is not installed.
         """
         return self._plot(val, ax)
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Module:
+        # Group numbers are 64-bit hashes: they change their device with the metric, and never their dtype.
+        super()._apply(fn, exclude_state=[*exclude_state, "groups"])
+        self.groups = apply_to_collection(self.groups, Tensor, lambda x: x.to(self.device))
+        return self
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None

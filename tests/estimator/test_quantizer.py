@@ -19,7 +19,9 @@ def test_as_good_as_scikit_learn():
     x = torch.randn(1500, 8)
     quantizer = fit_kmeans(x, 20)
     ours = inertia(quantizer.scaler.center_and_clip(x), quantizer.centroids)
-    theirs = KMeans(20, n_init=1, random_state=0).fit(quantizer.scaler.center_and_clip(x).double().numpy()).inertia_
+    theirs = (
+        KMeans(20, n_init=1, random_state=0).fit(quantizer.scaler.center_and_clip(x).double().numpy()).inertia_
+    )
     assert ours < 1.03 * theirs
 
 

@@ -1,0 +1,122 @@
+import pytest
+import torch
+
+from lightning_mi.batches import Waveforms
+from lightning_mi.segments import SectionSampler, parse_gaps
+
+RATE = 1000
+
+
+def sampler(gaps="near", seconds=0.5, seed=0):
+    return SectionSampler(seconds, parse_gaps(gaps), RATE, seed)
+
+
+def ramp(num, length):
+    """Each sample says where it stands; rows differ in their integer part."""
+    return (torch.arange(num)[:, None] * 4096 + torch.arange(length)).float() + 1
+
+
+def starts(sections):
+    return (sections.samples[:, :, 0] - 1).long() % 4096
+
+
+@pytest.mark.parametrize(
+    ("gaps", "distances"), [("near", [(0, 0)]), (0.25, [(250, 250)]), (["far", 0], [(500, 2000), (0, 0)])]
+)
+def test_sections_are_whole_do_not_overlap_and_keep_their_distance(gaps, distances):
+    waves = Waveforms(ramp(200, 3000), torch.full((200,), 3000))
+    sections = sampler(gaps)(waves)
+    assert sections.samples.shape == (200, 1 + len(distances), 500)
+    step = sections.samples[:, :, 1:] - sections.samples[:, :, :-1]
+    assert (step == 1).all()
+    first = starts(sections)
+    assert (first >= 0).all()
+    assert (first <= 2500).all()
+    for number, (low, high) in enumerate(distances, start=1):
+        gap = first[:, number] - first[:, 0] - 500
+        assert gap.min() >= low
+        assert gap.max() <= high
+    assert first[:, 0].unique().numel() > 100  # not always the same place
+
+
+def test_far_reaches_everywhere():
+    sections = sampler("far")(Waveforms(ramp(2000, 3000), torch.full((2000,), 3000)))
+    gap = starts(sections)[:, 1] - starts(sections)[:, 0] - 500
+    assert gap.min() < 520
+    assert gap.max() > 1800
+
+
+def test_place_depends_on_the_utterance_and_the_seed_alone():
+    x = torch.randn(50, 3000)
+    lengths = torch.randint(1600, 3001, (50,))
+    x = x * (torch.arange(3000) < lengths[:, None])
+    whole = sampler(["near", "far"])(Waveforms(x, lengths))
+    order = torch.randperm(50)
+    again = sampler(["near", "far"])(Waveforms(torch.nn.functional.pad(x, (0, 777))[order], lengths[order]))
+    assert torch.equal(again.utterances, whole.utterances[order])
+    assert torch.equal(again.samples, whole.samples[order])
+    one = sampler(["near", "far"])(Waveforms(x[7:8, None, : lengths[7]], lengths[7:8]))
+    assert torch.equal(one.samples[0], whole.samples[7])
+    assert one.has_channel
+    other = sampler(["near", "far"], seed=1)(Waveforms(x, lengths))
+    assert torch.equal(other.utterances, whole.utterances)
+    assert not torch.equal(other.samples, whole.samples)
+
+
+def test_sections_stay_out_of_the_padding():
+    lengths = torch.tensor([1000, 1001, 1500, 2999])
+    x = torch.where(torch.arange(3000) < lengths[:, None], torch.rand(4, 3000) + 1, -9.0)
+    assert sampler()(Waveforms(x, lengths)).samples.min() >= 1
+
+
+@pytest.mark.parametrize(("gaps", "shortest"), [("near", 1000), ("far", 1500), ([0.1, 2.0], 3000)])
+def test_too_short_utterances_are_left_out_and_counted(gaps, shortest):
+    lengths = torch.tensor([shortest - 1, shortest, 0, 4000])
+    sections = sampler(gaps)(Waveforms(torch.randn(4, 4000), lengths))
+    assert sampler(gaps).shortest == shortest
+    assert len(sections.samples) == len(sections.utterances) == 2
+    assert sections.too_short == 2
+
+
+def test_silent_and_broken_sections_are_left_out_and_counted():
+    x = torch.randn(5, 1000)
+    x[0] = 0
+    x[1, 500:] = 0.25  # a constant is silence too
+    x[2, 700] = float("nan")
+    x[3, 100] = float("inf")
+    sections = sampler()(Waveforms(x, torch.full((5,), 1000)))
+    assert sections.silent == 4
+    assert torch.equal(sections.samples.flatten(), x[4])
+
+
+def test_groups_of_the_batch_are_kept():
+    groups = torch.tensor([5, 6, 7])
+    sections = sampler()(Waveforms(torch.randn(3, 2000), torch.tensor([2000, 10, 2000]), groups))
+    assert sections.groups.tolist() == [5, 7]
+    plain = sampler()(Waveforms(torch.randn(3, 2000), torch.full((3,), 2000)))
+    assert torch.equal(plain.groups, plain.utterances)
+
+
+def test_all_too_short():
+    sections = sampler()(Waveforms(torch.randn(3, 10), torch.full((3,), 10)))
+    assert sections.samples.shape == (0, 2, 500)
+    assert sections.too_short == 3
+
+
+@pytest.mark.parametrize(
+    ("gaps", "error", "message"),
+    [
+        (-0.5, ValueError, "must not be negative"),
+        (float("nan"), ValueError, "must not be negative and must be finite"),
+        ("middle", ValueError, '"near" or "far", got \'middle\''),
+        ([], ValueError, "a distance or a list of distances"),
+        (["near", 0.5, 0.5], ValueError, "different distances"),
+        ([None], TypeError, "got None"),
+        (True, TypeError, "got True"),
+        (None, ValueError, "a distance or a list"),
+    ],
+)
+def test_bad_gaps_are_named(gaps, error, message):
+    with pytest.raises(error, match=message) as raised:
+        parse_gaps(gaps)
+    assert "`gap_seconds`" in str(raised.value)
