@@ -292,7 +292,8 @@ class MIBoundCallback(Callback):
             )
         num_clusters = self._affordable_clusters(num_pairs)
         own: dict[tuple[str, str], MIEstimate | str] = {}
-        for number, (key, metric) in enumerate(metrics.items()):
+        for number, key in enumerate(wanted):
+            metric = metrics.pop(key)
             metric.num_clusters = num_clusters
             metric.sync()
             if number % len(gather(None)) == rank():
@@ -300,7 +301,6 @@ class MIBoundCallback(Callback):
                     own[key] = metric.estimate()
                 except Exception as error:
                     own[key] = f"{type(error).__name__}: {error}"
-            metric.reset()
         merged = {key: found for part in gather(own) for key, found in part.items()}
         estimates = {}
         for key in wanted:

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torchaudio
 import transformers
+from support import SMALL_WAV2VEC2, hubert_pretrain, transformers_config
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -12,69 +13,10 @@ from lightning_mi.batches import UnknownStructureError
 from lightning_mi.embedding import find_encoder, frames_in_output, pool
 
 WAVES = torch.randn(3, 2000)
-SMALL_WAV2VEC2 = {
-    "extractor_mode": "group_norm",
-    "extractor_conv_layer_config": [(8, 10, 5), (8, 8, 4)],
-    "extractor_conv_bias": False,
-    "encoder_embed_dim": 16,
-    "encoder_projection_dropout": 0.1,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": 2,
-    "encoder_num_heads": 2,
-    "encoder_attention_dropout": 0.1,
-    "encoder_ff_interm_features": 16,
-    "encoder_ff_interm_dropout": 0.1,
-    "encoder_dropout": 0.1,
-    "encoder_layer_norm_first": False,
-    "encoder_layer_drop": 0.1,
-}
 
 
 def wav2vec2(aux=None):
     return torchaudio.models.wav2vec2_model(**SMALL_WAV2VEC2, aux_num_out=aux)
-
-
-def hubert_pretrain():
-    return torchaudio.models.hubert_pretrain_model(
-        **SMALL_WAV2VEC2,
-        mask_prob=0.8,
-        mask_selection="static",
-        mask_other=0.0,
-        mask_length=3,
-        no_mask_overlap=False,
-        mask_min_space=1,
-        mask_channel_prob=0.0,
-        mask_channel_selection="static",
-        mask_channel_other=0.0,
-        mask_channel_length=10,
-        no_mask_channel_overlap=False,
-        mask_channel_min_space=1,
-        skip_masked=False,
-        skip_nomask=False,
-        num_classes=10,
-        final_dim=8,
-        feature_grad_mult=0.1,
-    )
-
-
-def transformers_config(kind):
-    return getattr(transformers, f"{kind}Config")(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8, 8),
-        conv_stride=(5, 4),
-        conv_kernel=(10, 8),
-        num_feat_extract_layers=2,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=4,
-        codevector_dim=8,
-        proj_codevector_dim=8,
-        num_codevectors_per_group=4,
-        num_codevector_groups=2,
-    )
 
 
 class Wraps(pl.LightningModule):
@@ -178,7 +120,12 @@ def test_embed(embed, factor):
 @pytest.mark.parametrize(
     ("module", "embed", "error", "message"),
     [
-        (Embeds(), "nett", ValueError, r"`embed` must name a submodule or a method of Embeds, got 'nett'.*nearest.*net"),
+        (
+            Embeds(),
+            "nett",
+            ValueError,
+            r"`embed` must name a submodule or a method of Embeds, got 'nett'.*nearest.*net",
+        ),
         (Embeds(), "net.wieght", ValueError, r"got 'net.wieght'"),
         (Embeds(), "constant", TypeError, r"got 'constant', a int"),
         (Embeds(), 5, TypeError, r"`embed` must be a dotted name or a callable, got 5"),

@@ -16,7 +16,9 @@ PENALTIES = tuple(10.0 ** (-exponent / 2) for exponent in range(0, 11))
 _PATIENCE = 2
 _PSEUDO_ROWS = 0.5  # of each class, at the centre (Krichevsky and Trofimov): no class is ever impossible
 _SEARCH_TOLERANCE = 1e-4  # on the gradient, while penalties are compared
-_FINAL_TOLERANCE = 1e-6  # for the probe that is used: to convergence in float32
+# For the probe that is used: in float64, so that what rounding does to the embeddings (another batch size, another
+# number of processes) does not grow into another end point of the solver.
+_FINAL_TOLERANCE = 1e-8
 _MAX_ITER = 200
 
 
@@ -25,7 +27,7 @@ class LinearProbe:
     """A fitted probe.
 
     Attributes:
-        weight: ``(D, K)``, all zeros where the probe knows nothing and says the marginal.
+        weight: ``(D, K)`` float64, all zeros where the probe knows nothing and says the marginal.
         bias: ``(K,)``.
         scaler: The scaling that stands before it.
         penalty: The chosen L2 penalty, infinite for the marginal.
@@ -38,7 +40,7 @@ class LinearProbe:
 
     def log_prob(self, z: Tensor, targets: Tensor) -> Tensor:
         """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
-        logits = torch.addmm(self.bias, self.scaler.standardize(z), self.weight)
+        logits = torch.addmm(self.bias, self.scaler.standardize(z).to(self.weight.dtype), self.weight)
         return -F.cross_entropy(logits, targets, reduction="none")
 
 
@@ -82,7 +84,9 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, held_out: Tensor) ->
                 break
     if best_penalty == torch.inf:
         return outer.probe(outer.zero_weight(), outer.marginal, torch.inf)
-    weight, bias = outer.solve(best_penalty, best_weight, outer.marginal, _FINAL_TOLERANCE)
+    weight, bias = outer.solve(best_penalty, best_weight, outer.marginal, _SEARCH_TOLERANCE)
+    if z.device.type != "mps":  # which has no float64
+        weight, bias = outer.solve(best_penalty, weight.double(), bias.double(), _FINAL_TOLERANCE)
     return outer.probe(weight, bias, best_penalty)
 
 
@@ -113,11 +117,12 @@ class _Problem:
         return LinearProbe(weight=weight, bias=bias, scaler=self.scaler, penalty=penalty)
 
     def solve(self, penalty: float, weight: Tensor, bias: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-        """The minimiser ``(weight, bias)`` for one ``penalty``, starting from the given ones."""
-        scale = (self._curvature + penalty).rsqrt()[:, None]
-        x = self._x * scale.T
+        """The minimiser ``(weight, bias)`` for one ``penalty``, starting from the given ones, in their dtype."""
+        basis, one_hot = self._basis.to(weight.dtype), self._one_hot.to(weight.dtype)
+        scale = (self._curvature + penalty).rsqrt()[:, None].to(weight.dtype)
+        x = self._x.to(weight.dtype) * scale.T
         # One leaf that holds U and, as its last row, b.
-        start = torch.cat([(self._basis.T @ weight) / scale, bias[None]])
+        start = torch.cat([(basis.T @ weight) / scale, bias[None]])
         # Leaf and gradient are made outside of inference mode; the gradient is written by hand, so no
         # autograd graph is ever built.
         with torch.inference_mode(False):
@@ -139,9 +144,9 @@ class _Problem:
             log_q = torch.addmm(b, x, u).log_softmax(dim=1)
             log_q_center = b.log_softmax(dim=0)
             ridge = penalty * scale.square() * u
-            log_likelihood = (log_q * self._one_hot).sum() + _PSEUDO_ROWS * log_q_center.sum()
+            log_likelihood = (log_q * one_hot).sum() + _PSEUDO_ROWS * log_q_center.sum()
             loss = (ridge * u).sum() / 2 - log_likelihood / self._total
-            error = log_q.exp().sub_(self._one_hot)
+            error = log_q.exp().sub_(one_hot)
             center_error = _PSEUDO_ROWS * (log_q_center.exp() * b.shape[0] - 1)
             leaf.grad[:-1] = x.T @ error / self._total + ridge
             leaf.grad[-1] = (error.sum(dim=0) + center_error) / self._total
@@ -149,4 +154,4 @@ class _Problem:
 
         optimizer.step(closure)
         solution = leaf.detach()
-        return self._basis @ (solution[:-1] * scale), solution[-1]
+        return basis @ (solution[:-1] * scale), solution[-1]

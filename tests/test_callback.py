@@ -1,0 +1,569 @@
+import warnings
+from collections import namedtuple
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torchaudio
+import transformers
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from support import (
+    SAMPLE_RATE,
+    SMALL_WAV2VEC2,
+    TinySpeechModel,
+    Utterances,
+    hubert_pretrain,
+    loader,
+    quiet_trainer,
+    transformers_config,
+    utterances,
+)
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_mi import MIBoundCallback, mi_bound
+from lightning_mi.batches import Waveforms
+from lightning_mi.embedding import pool
+from lightning_mi.segments import SectionSampler, parse_gaps
+
+DETAILS = (
+    "stderr",
+    "entropy",
+    "cross_entropy",
+    "ceiling",
+    "active_clusters",
+    "pairs",
+    "skipped",
+    "seconds",
+)
+
+
+def callback(**kwargs):
+    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | kwargs))
+
+
+def validate(module=None, batches=None, trainer=None, **kwargs):
+    """One validation epoch: what it logged, and the warnings of the callback."""
+    module = TinySpeechModel() if module is None else module
+    batches = loader(utterances(200)) if batches is None else batches
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (logged,) = quiet_trainer(callbacks=[callback(**kwargs)], **(trainer or {})).validate(
+            module, batches, verbose=False
+        )
+    return logged, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+
+
+# ---- the number
+
+
+def test_logs_what_the_estimator_says_about_the_sections():
+    """The whole path, written out: sections, embeddings one utterance at a time, and the pure function."""
+    module, x = TinySpeechModel(), utterances(200)
+    logged, warned = validate(module, loader(x))
+    sampler = SectionSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)
+    sections = sampler(Waveforms(x, torch.full((200,), x.shape[1])))
+    with torch.no_grad():
+        z = torch.cat([pool(module(pair).unflatten(0, (1, 2)), "mean") for pair in sections.samples])
+    reference = mi_bound(z[:, 0], z[:, 1], 8, groups=sections.utterances)
+    # Encoding one by one rounds differently, which may move a point across a border of clusters.
+    assert logged["val/mi_bound"] == pytest.approx(reference.bound, abs=2e-2)
+    assert logged["mi_bound/stderr"] == pytest.approx(reference.stderr, abs=2e-3)
+    assert logged["mi_bound/entropy"] == pytest.approx(reference.entropy, abs=2e-2)
+    assert logged["mi_bound/cross_entropy"] == pytest.approx(reference.cross_entropy, abs=2e-2)
+    assert logged["mi_bound/ceiling"] == pytest.approx(torch.tensor(8.0).log().item())
+    assert logged["mi_bound/active_clusters"] == 8
+    assert logged["mi_bound/pairs"] == 200
+    assert logged["mi_bound/skipped"] == 0
+    assert logged["mi_bound/seconds"] > 0
+    assert logged["val/mi_bound"] > 0.3
+    assert not warned
+
+
+@pytest.mark.parametrize("max_pairs", [4096, 120])
+def test_any_batch_order_and_batch_size_give_the_same_number(max_pairs):
+    module, x = TinySpeechModel(), utterances(200)
+    reference, _ = validate(module, loader(x), max_pairs=max_pairs)
+    shuffled, _ = validate(module, loader(x[torch.randperm(200)], batch_size=7), max_pairs=max_pairs)
+    assert shuffled["val/mi_bound"] == pytest.approx(reference["val/mi_bound"], abs=1e-5)
+    assert shuffled["mi_bound/pairs"] == min(200, max_pairs)
+
+
+def test_several_gaps_in_one_pass():
+    module, x = TinySpeechModel(), utterances(200)
+    logged, _ = validate(module, loader(x), gap_seconds=["far", "near", 0.25])
+    assert logged["val/mi_bound"] == logged["mi_bound/gap_far/bound"]
+    for gap in ("far", "near", "0.25"):
+        assert logged[f"mi_bound/gap_{gap}/stderr"] > 0
+    alone, _ = validate(module, loader(x), gap_seconds="far")
+    assert logged["val/mi_bound"] == pytest.approx(alone["val/mi_bound"], abs=1e-5)
+    assert not any("gap_" in name for name in alone)
+
+
+def test_layers():
+    logged, _ = validate(layers=["rnn", "head"], embed=lambda module, x: module.head(module(x)))
+    assert logged["val/mi_bound"] == logged["mi_bound/layers/head/bound"]
+    assert logged["mi_bound/layers/rnn/bound"] != logged["mi_bound/layers/head/bound"]
+    assert logged["mi_bound/layers/rnn/stderr"] > 0
+
+
+def test_pooling_and_seed_change_the_number():
+    module = TinySpeechModel()
+    values = {
+        validate(module, **kwargs)[0]["val/mi_bound"] for kwargs in ({}, {"pooling": "boundary"}, {"seed": 1})
+    }
+    assert len(values) == 3
+
+
+class Clears(TinySpeechModel):
+    """Training takes away the noise that stands over its features: the truth rises at every step."""
+
+    def __init__(self):
+        super().__init__(lr=0.3)
+        self.noise = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x):
+        features = self.spectrum(x)
+        return features + self.noise * torch.randn_like(features).mean(dim=1, keepdim=True)
+
+    def loss(self, batch):
+        return (self(batch) - self.spectrum(batch)).square().mean()
+
+
+def test_rises_while_a_model_trains_and_picks_the_best_checkpoint(tmp_path):
+    monitor = ModelCheckpoint(dirpath=tmp_path, monitor="val/mi_bound", mode="max", save_top_k=1)
+    curve = []
+
+    class Keep(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                curve.append(trainer.callback_metrics["val/mi_bound"].item())
+
+    trainer = quiet_trainer(max_epochs=6, callbacks=[callback(), monitor, Keep()], enable_checkpointing=True)
+    model = Clears()
+    untrained, _ = validate(model, loader(utterances(300)))
+    trainer.fit(model, loader(utterances(256, seed=1)), loader(utterances(300)))
+    assert len(curve) == 6
+    assert max(curve) > untrained["val/mi_bound"] + 3 * untrained["mi_bound/stderr"]
+    assert monitor.best_model_score.item() == max(curve)
+    assert f"epoch={curve.index(max(curve))}" in monitor.best_model_path
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_early_stopping_from_the_first_epoch(sanity):
+    stopping = EarlyStopping("val/mi_bound", mode="max", patience=2, strict=True)
+    trainer = quiet_trainer(max_epochs=10, callbacks=[stopping, callback()], num_sanity_val_steps=sanity)
+    trainer.fit(TinySpeechModel(lr=0.0), loader(utterances(64)), loader(utterances(100)))
+    assert trainer.current_epoch == 3  # a model that does not learn: the best epoch is the first
+    assert stopping.stopped_epoch == 2
+
+
+@pytest.mark.parametrize("run", ["fit", "validate", "test"])
+def test_logged_in_every_kind_of_run(run):
+    trainer, model, x = quiet_trainer(callbacks=[callback()]), TinySpeechModel(), utterances(100)
+    if run == "fit":
+        trainer.fit(model, loader(x), loader(x))
+    else:
+        getattr(trainer, run)(model, loader(x), verbose=False)
+    assert {"val/mi_bound", *(f"mi_bound/{name}" for name in DETAILS)} <= trainer.callback_metrics.keys()
+
+
+def test_progress_bar_and_loggers(tmp_path):
+    loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="tb")]
+    trainer = quiet_trainer(max_epochs=2, callbacks=[callback()], logger=loggers)
+    trainer.fit(TinySpeechModel(), loader(utterances(64)), loader(utterances(100)))
+    assert "val/mi_bound" in trainer.progress_bar_metrics
+    assert "mi_bound/stderr" not in trainer.progress_bar_metrics
+    written = (tmp_path / "csv/version_0/metrics.csv").read_text()
+    assert "val/mi_bound" in written
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tb/version_0")).Reload()
+    assert len(events.Scalars("val/mi_bound")) == 2
+    assert {f"mi_bound/{name}" for name in DETAILS} <= set(events.Tags()["scalars"])
+
+
+def test_every_n_epochs():
+    at = []
+
+    class Keep(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if "val/mi_bound" in trainer.logged_metrics and not trainer.sanity_checking:
+                at.append(trainer.current_epoch)
+
+    trainer = quiet_trainer(max_epochs=5, callbacks=[callback(every_n_epochs=2), Keep()], logger=True)
+    trainer.logger._save_dir = None
+    counted = []
+    trainer.callbacks[0]._embed_batch = lambda *args: counted.append(trainer.current_epoch)
+    trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(utterances(32)))
+    assert sorted(set(counted)) == [0, 1, 3]  # the sanity check, then every second epoch
+
+
+def test_two_callbacks_side_by_side():
+    both = [callback(), callback(log_name="val/mi_bound_far", gap_seconds="far", seed=3)]
+    trainer = quiet_trainer(callbacks=both)
+    (logged,) = trainer.validate(TinySpeechModel(), loader(utterances(100)), verbose=False)
+    assert logged["val/mi_bound"] != logged["val/mi_bound_far"]
+    assert {"mi_bound/stderr", "mi_bound_far/stderr"} <= logged.keys()
+
+
+def test_several_validation_loaders_are_pooled():
+    class TwoLoaders(TinySpeechModel):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            pass
+
+    x, module = utterances(200), TwoLoaders()
+    one, _ = validate(module, loader(x))
+    logged = quiet_trainer(callbacks=[callback()]).validate(
+        module, [loader(x[:50]), loader(x[50:])], verbose=False
+    )
+    for values in logged:
+        assert values["val/mi_bound"] == pytest.approx(one["val/mi_bound"], abs=1e-5)
+
+
+# ---- batches and models, with MIBoundCallback() and no argument
+
+RATE = 16_000
+GENERATOR = torch.Generator().manual_seed(0)
+SPEECH = torch.randn(128, 1, 20_000, generator=GENERATOR) * torch.linspace(0.1, 1, 128)[:, None, None]
+LENGTHS = torch.randint(16_000, 20_001, (128,), generator=GENERATOR)
+SPEECH = SPEECH * (torch.arange(20_000) < LENGTHS[:, None, None])
+Recipe = namedtuple("Recipe", ["inputs", "labels"])
+
+
+class Structured(pl.LightningModule):
+    """A module whose validation step does nothing: only the callback looks at the batch."""
+
+    def __init__(self, model=None, output=None):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv1d(1, 6, 400, 320), nn.ReLU()) if model is None else model
+        self.output = output
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def forward(self, x):
+        frames = self.model(x.reshape(len(x), 1, -1)).transpose(1, 2)
+        return frames if self.output is None else self.output(frames)
+
+
+def batches(make):
+    return DataLoader(range(128), batch_size=16, collate_fn=lambda rows: make(SPEECH[rows], LENGTHS[rows]))
+
+
+BATCHES = {
+    "tensor": lambda x, n: x[:, 0],
+    "with channel": lambda x, n: x,
+    "tuple": lambda x, n: (x[:, 0], n),
+    "list": lambda x, n: [x[:, 0], n],
+    "namedtuple, torchaudio's recipe": lambda x, n: Recipe((x[:, 0], torch.zeros(len(x), 50).long(), n), ()),
+    "dict": lambda x, n: {"input_values": x[:, 0], "attention_mask": torch.arange(20_000) < n[:, None]},
+    "list of waveforms": lambda x, n: [row[0, :k] for row, k in zip(x, n, strict=True)],
+}
+
+
+@pytest.mark.parametrize("make", BATCHES.values(), ids=BATCHES)
+def test_batch_structures(make):
+    trainer = quiet_trainer(callbacks=[MIBoundCallback()])
+    with pytest.warns(UserWarning, match="lowers `num_clusters` from 128 to 16"):
+        (logged,) = trainer.validate(Structured(), batches(make), verbose=False)
+    assert logged["mi_bound/pairs"] == 128
+    reference = quiet_trainer(callbacks=[MIBoundCallback(num_clusters=16)])
+    (expected,) = reference.validate(trainer.lightning_module, batches(BATCHES["tuple"]), verbose=False)
+    assert logged["val/mi_bound"] == pytest.approx(expected["val/mi_bound"], abs=1e-5)
+
+
+OUTPUTS = {
+    "frames": None,
+    "pooled": lambda frames: frames.mean(dim=1),
+    "list of layers": lambda frames: [torch.zeros_like(frames), frames],
+    "with lengths": lambda frames: (frames, torch.full((len(frames),), frames.shape[1])),
+    "ModelOutput": lambda frames: transformers.modeling_outputs.BaseModelOutput(last_hidden_state=frames),
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
+def test_output_structures(output):
+    torch.manual_seed(1)
+    module = Structured(output=output)
+    trainer = quiet_trainer(callbacks=[MIBoundCallback(num_clusters=4)])
+    (logged,) = trainer.validate(module, batches(BATCHES["tensor"]), verbose=False)
+    module.output = None
+    (expected,) = trainer.validate(module, batches(BATCHES["tensor"]), verbose=False)
+    assert logged["val/mi_bound"] == pytest.approx(expected["val/mi_bound"], abs=1e-5)
+    assert logged["val/mi_bound"] > 0.1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: torchaudio.models.wav2vec2_model(**SMALL_WAV2VEC2, aux_num_out=None),
+        hubert_pretrain,
+        lambda: transformers.Wav2Vec2Model(transformers_config("Wav2Vec2")),
+        lambda: transformers.Wav2Vec2ForPreTraining(transformers_config("Wav2Vec2")),
+    ],
+    ids=["torchaudio Wav2Vec2", "torchaudio HuBERT pre-training", "transformers", "transformers pre-training"],
+)
+def test_known_models_need_no_argument(model):
+    trainer = quiet_trainer(callbacks=[MIBoundCallback()])
+    with pytest.warns(UserWarning, match="lowers `num_clusters`"):
+        (logged,) = trainer.validate(
+            Structured(model()), batches(BATCHES["namedtuple, torchaudio's recipe"]), verbose=False
+        )
+    assert logged["mi_bound/pairs"] == 128
+    assert 0 <= logged["val/mi_bound"] <= logged["mi_bound/ceiling"]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+def test_the_trainers_precision(precision):
+    seen = set()
+
+    class Records(TinySpeechModel):
+        def spectrum(self, x):
+            product = (x[:, :1] @ x[:, :1].T).dtype if x.ndim == 2 else None
+            seen.add((x.dtype, product))
+            return super().spectrum(x)
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    logged, _ = validate(Records(), trainer={"precision": precision})
+    expected = {
+        "32-true": (torch.float32, torch.float32),
+        "bf16-mixed": (torch.float32, torch.bfloat16),
+        "bf16-true": (torch.bfloat16, torch.bfloat16),
+        "64-true": (torch.float64, torch.float64),
+    }[precision]
+    assert seen == {expected}
+    assert logged["val/mi_bound"] > 0.2
+
+
+def test_groups_of_the_users_own():
+    x = utterances(200)
+    items = [(row, index // 20) for index, row in enumerate(x)]
+    own = callback(batch_to_waveforms=lambda batch: Waveforms(batch[0], None, batch[1]))
+    metrics = {}
+    own._metric = lambda store, *args, keep=own._metric: metrics.setdefault("m", keep(store, *args))
+    trainer = quiet_trainer(callbacks=[own])
+    module = TinySpeechModel()
+    module.validation_step = lambda batch, batch_idx: None
+    seen = []
+    estimate = own._estimate
+    own._estimate = lambda *args: seen.append(estimate(*args)) or seen[0]
+    trainer.validate(module, DataLoader(items, batch_size=32), verbose=False)
+    assert next(iter(seen[0].values())).num_groups == 10
+
+
+# ---- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"num_clusters": 0}, ValueError, "`num_clusters` must be at least 1, got 0"),
+        ({"num_clusters": "64"}, TypeError, "`num_clusters` must be an int, got '64'"),
+        ({"max_pairs": 0}, ValueError, "`max_pairs`"),
+        ({"segment_seconds": 0}, ValueError, "`segment_seconds` must be positive"),
+        ({"segment_seconds": -0.5}, ValueError, "`segment_seconds` must be positive"),
+        ({"segment_seconds": float("nan")}, ValueError, "`segment_seconds`"),
+        ({"segment_seconds": "0.5"}, TypeError, "`segment_seconds` must be a number"),
+        ({"gap_seconds": -1}, ValueError, "`gap_seconds` must not be negative"),
+        ({"sample_rate": 0}, ValueError, "`sample_rate`"),
+        ({"sample_rate": 16e3}, TypeError, "`sample_rate` must be an int, got 16000.0"),
+        ({"pooling": "max"}, ValueError, "`pooling` must be one of .* got 'max'"),
+        ({"every_n_epochs": 0}, ValueError, "`every_n_epochs`"),
+        ({"seed": None}, TypeError, "`seed`"),
+        ({"log_name": ""}, ValueError, "`log_name`"),
+        ({"batch_to_waveforms": "x"}, TypeError, "`batch_to_waveforms` must be callable"),
+    ],
+)
+def test_bad_arguments_are_named(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        MIBoundCallback(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"embed": "encoder"}, "`embed` must name.*nearest names are"),
+        ({"layers": ["encoder.*"]}, "`layers` must name.*"),
+    ],
+)
+def test_unknown_names_are_errors_before_the_first_batch(kwargs, message):
+    class NoBatch(Utterances):
+        def __getitem__(self, index):
+            raise AssertionError("a batch was loaded")
+
+    trainer = quiet_trainer(callbacks=[callback(**kwargs)])
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(
+            TinySpeechModel(), DataLoader(NoBatch(torch.zeros(4, 4))), DataLoader(NoBatch(torch.zeros(4, 4)))
+        )
+
+
+def two_waveforms(count=64):
+    x = utterances(count)
+    return DataLoader([(row, row.flip(0)) for row in x], batch_size=16)
+
+
+class TwoWaveforms(TinySpeechModel):
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch[0])
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_an_unknown_batch_is_an_error_in_the_sanity_check():
+    trainer = quiet_trainer(callbacks=[callback()])
+    with pytest.raises(ValueError, match=r"batch\[1\]: Tensor of shape \(16, 2000\)(.|\n)*batch_to_waveforms="):
+        trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
+    trainer = quiet_trainer(callbacks=[callback(batch_to_waveforms=lambda batch: batch[0])])
+    trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
+    assert trainer.callback_metrics["mi_bound/pairs"] == 64
+
+
+def test_an_unknown_batch_is_one_warning_once_training_has_begun():
+    trainer = quiet_trainer(callbacks=[callback()], num_sanity_val_steps=0, max_epochs=3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
+    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    assert len(said) == 1
+    assert "batch_to_waveforms=" in said[0]
+    assert trainer.current_epoch == 3
+    assert "val/mi_bound" not in trainer.callback_metrics
+
+
+class Broken(TinySpeechModel):
+    """Its embeddings go through ``damage``."""
+
+    def __init__(self, damage):
+        super().__init__()
+        self.damage = damage
+
+    def forward(self, x):
+        return self.damage(super().forward(x))
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def nan_in_some(z):
+    z = z.clone()
+    z[::10] = float("nan")
+    return z
+
+
+@pytest.mark.parametrize(
+    ("damage", "bound"),
+    [
+        (lambda z: torch.zeros_like(z), 0.0),
+        (lambda z: torch.full_like(z, 3.0), 0.0),
+        (lambda z: z * 1e6, None),
+        (lambda z: z * 1e-6, None),
+        (lambda z: z.sum(dim=-1, keepdim=True).expand_as(z), None),
+        (nan_in_some, None),
+    ],
+)
+def test_models_in_every_state(damage, bound):
+    logged, _ = validate(Broken(damage))
+    assert all(torch.isfinite(torch.tensor(value)) for value in logged.values())
+    if bound is None:
+        assert logged["val/mi_bound"] > 0.1
+    else:
+        assert logged["val/mi_bound"] == bound
+        assert logged["mi_bound/active_clusters"] == 1
+    assert logged["mi_bound/pairs"] + logged["mi_bound/skipped"] == 200
+
+
+def raises(z):
+    raise RuntimeError("out of something")
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "said"),
+    [
+        (lambda: Broken(lambda z: z * float("nan")), None, "200 with NaN or infinity"),
+        (lambda: Broken(raises), None, "RuntimeError: out of something"),
+        (lambda: Broken(lambda z: z[:5]), None, "Cannot tell which part of the output"),
+        (None, lambda: utterances(100, seconds=0.9), "0 usable pairs of sections, 100 utterances left out"),
+        (None, lambda: torch.zeros(100, 2000), "100 too short"),
+        (None, lambda: utterances(1), "1 usable pairs"),
+        (None, lambda: utterances(10).repeat(10, 1), "10 usable pairs"),
+    ],
+)
+def test_nothing_usable_is_one_warning_and_no_value(module, data, said):
+    callbacks = [callback()]
+    trainer = quiet_trainer(callbacks=callbacks, max_epochs=2, num_sanity_val_steps=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(
+            TinySpeechModel() if module is None else Quiet(module()),
+            loader(utterances(32)),
+            loader(utterances(200) if data is None else data()),
+        )
+    messages = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    assert len(messages) == 1
+    assert said in messages[0]
+    assert not any("mi_bound" in name for name in trainer.callback_metrics)
+
+
+class Quiet(TinySpeechModel):
+    """Trains a plain model, and is embedded by a broken one."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.broken = broken
+
+    def forward(self, x):
+        return self.broken(x) if self.trainer.validating or self.trainer.evaluating else super().forward(x)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_skipped_utterances_are_said_once():
+    x = utterances(200)
+    x[:20] = 0
+    x[20:50, 900:] = 0
+    trainer = quiet_trainer(callbacks=[callback()], max_epochs=3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(x))
+    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    assert len(said) == 1
+    assert "leaves out 50 utterances (50 too short, 0 silent" in said[0]
+    assert trainer.callback_metrics["mi_bound/skipped"] == 50
+    assert trainer.callback_metrics["mi_bound/pairs"] == 150
+
+
+def test_no_validation_loop_is_said():
+    with pytest.warns(UserWarning, match="has no validation loop"):
+        quiet_trainer(callbacks=[callback()], limit_val_batches=0).fit(TinySpeechModel(), loader(utterances(32)))
+
+
+# ---- the guest
+
+
+@pytest.mark.parametrize("inference_mode", [True, False])
+def test_training_is_the_same_with_and_without(inference_mode):
+    def run(callbacks):
+        pl.seed_everything(3, verbose=False)
+        model = TinySpeechModel()
+        model.dropout = nn.Dropout(0.5)
+        trainer = quiet_trainer(max_epochs=3, callbacks=callbacks, inference_mode=inference_mode)
+        trainer.fit(model, loader(utterances(100), shuffle=True), loader(utterances(100)))
+        return model.state_dict(), trainer.callback_metrics["train/loss"], torch.get_rng_state()
+
+    with_it, without = run([callback()]), run([])
+    assert all(torch.equal(with_it[0][name], without[0][name]) for name in without[0])
+    assert torch.equal(with_it[1], without[1])
+    assert torch.equal(with_it[2], without[2])
+
+
+def test_memory_is_given_back_after_the_epoch():
+    one = callback()
+    quiet_trainer(callbacks=[one]).validate(TinySpeechModel(), loader(utterances(100)), verbose=False)
+    assert one._epoch is None
