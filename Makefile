@@ -1,0 +1,33 @@
+# Two commands: `make demo` and `make test`. Both need Python 3.10 or later and make, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test slow lint benchmark clean
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/train.py figure=mi_bound.png
+	@echo "Open TensorBoard with: $(BIN)/tensorboard --logdir runs"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Everything that the project needs, in the versions that are known to work together.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"lightning-mi needs Python 3.10 or later, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12") if v < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]" -c constraints.txt
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) .cache runs mi_bound.png

@@ -1,0 +1,1 @@
+"""Hydra configs, carried by the wheel: ``hydra.searchpath: [pkg://lightning_mi.configs]``."""

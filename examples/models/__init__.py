@@ -1,0 +1,36 @@
+"""Two self-supervised speech models whose training the examples watch.
+
+- :class:`HuBERTModule`: masked prediction of k-means targets (HuBERT), on torchaudio's model.
+- :class:`APCModule`: autoregressive predictive coding, a recurrent network that predicts log-mel frames.
+
+Both read batches ``{"waveforms": (B, T) float32, "lengths": (B,) int64}`` and need torchaudio, which comes
+with the ``examples`` extra. The two classes are imported on first use.
+
+Raises:
+    ModuleNotFoundError: if torchaudio is not installed.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .apc import APCModule as APCModule
+    from .hubert import HuBERTModule as HuBERTModule
+
+__all__ = ["APCModule", "HuBERTModule"]
+
+_HOMES = {"APCModule": ".apc", "HuBERTModule": ".hubert"}
+
+if find_spec("torchaudio") is None:
+    raise ModuleNotFoundError(
+        "lightning_mi.examples.models needs torchaudio, which is not installed: "
+        "run `pip install 'lightning-mi[examples]'`",
+        name="torchaudio",
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
