@@ -57,13 +57,14 @@ class Curve(pl.Callback):
         """The validations as text, the one whose checkpoint was chosen marked."""
         chosen = None
         if checkpoint is not None and checkpoint.best_model_score is not None:
-            chosen = float(checkpoint.best_model_score)
+            score = float(checkpoint.best_model_score)
+            trained = [point for point in self.points if point.epoch is not None]
+            chosen = next((point for point in trained if point.bound == score), None)  # the first of equals
         lines = ["    epoch    step   val/loss   val/mi_bound ± stderr (nats)"]
         for point in self.points:
             epoch = "untrained" if point.epoch is None else str(point.epoch)
             loss = "" if point.loss is None else f"{point.loss:.4f}"
-            is_chosen = point.epoch is not None and point.bound == chosen
-            mark = "  <- chosen checkpoint" if is_chosen else ""
+            mark = "  <- chosen checkpoint" if point is chosen else ""
             lines.append(
                 f"{epoch:>9} {point.step:>7} {loss:>10}   {point.bound:>12.3f} ± {point.stderr:.3f}{mark}"
             )

@@ -1,6 +1,6 @@
 """The bound in a plain Lightning program: train a small speech model, stop and keep a checkpoint by it.
 
-    python examples/quickstart.py
+python examples/quickstart.py
 """
 
 import lightning.pytorch as pl

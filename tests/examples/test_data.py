@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import seed_everything
+
 from lightning_mi.examples import data
 from lightning_mi.examples.data import AudioFolderDataModule, EspeakDataModule, LibriSpeechDataModule
 

@@ -8,13 +8,14 @@ from torch.utils.data import DataLoader, Dataset
 
 pytest.importorskip("torchaudio")
 
+from torchaudio.models import hubert_pretrain_base
+from torchaudio.models.wav2vec2.components import LogitGenerator
+
 from lightning_mi.examples.models import APCModule, HuBERTModule
 from lightning_mi.examples.models.apc import LogMel
 from lightning_mi.examples.models.kmeans import KMeansTargets
 from lightning_mi.examples.models.masking import ClassLogits, SpanMasks
 from lightning_mi.examples.models.optim import warmup_adamw
-from torchaudio.models import hubert_pretrain_base
-from torchaudio.models.wav2vec2.components import LogitGenerator
 
 RATE = 16000
 SMALL_HUBERT = {

@@ -1,0 +1,135 @@
+"""The configs compose, build what they name, and say the callback's own defaults."""
+
+import inspect
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.errors import ConfigCompositionException
+from hydra.utils import get_class, instantiate
+
+from lightning_mi import MIBoundCallback
+
+CONFIGS = Path(str(resources.files("lightning_mi.configs")))
+GROUPS = ("callbacks", "data", "model", "trainer", "logger", "experiment")
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
+
+
+def composed(*overrides):
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def test_every_group_has_choices():
+    assert {group for group, _ in CHOICES} == set(GROUPS)
+    assert {"espeak", "audio_folder", "librispeech"} <= {name for group, name in CHOICES if group == "data"}
+    assert {"hubert", "hubert_base", "apc"} <= {name for group, name in CHOICES if group == "model"}
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_composes_and_names_real_arguments(group, name):
+    config = composed(f"{group}={name}" if group != "experiment" else f"experiment={name}")
+    nodes = [config.data, config.model, config.trainer, *(config.callbacks or {}).values()]
+    for node in [*nodes, config.logger] if config.logger else nodes:
+        target = get_class(node._target_)
+        accepted = inspect.signature(target.__init__).parameters
+        named = {key for key in node if not key.startswith("_")}
+        assert any(p.kind == p.VAR_KEYWORD for p in accepted.values()) or named <= accepted.keys(), node._target_
+
+
+def test_the_callbacks_config_says_every_argument_and_its_default():
+    config = composed("callbacks=mi_bound").callbacks.mi_bound
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(MIBoundCallback.__init__).parameters.items()
+        if name != "self"
+    }
+    assert set(config) - {"_target_"} == defaults.keys()
+    differing = {name for name in defaults if config[name] != defaults[name]}
+    assert differing == {"num_clusters"}  # smaller, for the example's speech; the file says why
+
+
+def test_overrides_reach_the_callback():
+    config = composed(
+        "callbacks.mi_bound.num_clusters=256",
+        "callbacks.mi_bound.gap_seconds=[near,far,0.3]",
+        "callbacks.mi_bound.layers=[a,b.*]",
+    )
+    callback = instantiate(config.callbacks.mi_bound)
+    assert callback.num_clusters == 256
+    assert [gap.name for gap in callback._sampler.gaps] == ["near", "far", "0.3"]
+    assert list(callback.layers) == ["a", "b.*"]
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(ConfigCompositionException, match="num_cluster"):
+        composed("callbacks.mi_bound.num_cluster=3")
+    with pytest.raises(Exception, match="Could not find 'model/hubrt'"):
+        composed("model=hubrt")
+
+
+@pytest.mark.parametrize("model", ["hubert", "apc"])
+def test_models_build(model):
+    assert sum(p.numel() for p in instantiate(composed(f"model={model}").model).parameters()) > 10_000
+
+
+PROGRAM = """
+import hydra
+from hydra.utils import instantiate
+@hydra.main(version_base="1.3", config_path=".", config_name="mine")
+def main(config):
+    import lightning_mi
+    print(lightning_mi.__file__)
+    for group in ("data", "model"):
+        print(hydra.utils.get_class(config[group]._target_).__name__)
+    print(instantiate(config.callbacks)["mi_bound"].num_clusters)
+main()
+"""
+MINE = """
+hydra:
+  searchpath: [pkg://lightning_mi.configs]
+  run: {dir: .}
+  output_subdir: null
+defaults:
+  - callbacks: default
+  - data: espeak
+  - model: apc
+  - _self_
+seed: 1
+callbacks:
+  mi_bound:
+    num_clusters: 99
+"""
+
+
+@pytest.mark.slow
+def test_another_program_composes_the_wheels_configs(tmp_path):
+    """The built wheel, on its own in an empty folder: no checkout, no editable install."""
+    root = CONFIGS.parent
+    assert (root / "pyproject.toml").exists()
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", str(tmp_path), str(root)], check=True, timeout=300)
+    (wheel,) = tmp_path.glob("lightning_mi-*.whl")
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    subprocess.run([*install, str(wheel)], check=True, timeout=300)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "program.py").write_text(PROGRAM)
+    (empty / "mine.yaml").write_text(MINE)
+    run = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=empty,
+        env={"PYTHONPATH": str(site), "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    where, data, model, clusters = run.stdout.strip().splitlines()
+    assert where.startswith(str(site))
+    assert (data, model, clusters) == ("EspeakDataModule", "APCModule", "99")
+    assert (site / "lightning_mi/py.typed").exists()

@@ -1,0 +1,91 @@
+"""The training program, whole, at a size for tests."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+from lightning_mi.examples.train import main
+
+TINY = [
+    "data.utterances=300",
+    "data.languages=[en-us,fr-fr]",
+    "trainer.enable_progress_bar=false",
+    "trainer.accelerator=cpu",
+    "trainer.limit_train_batches=4",
+]
+PROMPTS = [Path("/usr/share/asterisk/sounds") / voice for voice in ("en_US_f_Allison", "fr_CA_f_June")]
+
+
+def run(folder, *overrides):
+    """Run ``examples/train.py`` with these overrides; what it returns."""
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        config = compose("train", overrides=[*overrides], return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    try:
+        return main.__wrapped__(config)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def rows(printed):
+    """Rows of the printed table: epoch, bound, standard error, whether its checkpoint was chosen."""
+    pattern = r"^ *(untrained|\d+) +\d+ +[\d.]* +([\d.]+) ± ([\d.]+)( +<- chosen checkpoint)?$"
+    return [(m[1], float(m[2]), float(m[3]), bool(m[4])) for m in re.finditer(pattern, printed, re.M)]
+
+
+@pytest.mark.parametrize("model", ["apc", "hubert"])
+def test_trains_reports_and_returns_the_objective(tmp_path, capsys, model):
+    objective = run(
+        tmp_path,
+        *TINY,
+        f"data.root={tmp_path / 'cache'}",
+        f"model={model}",
+        "trainer.max_epochs=2",
+        "logger=csv",
+        "callbacks.mi_bound.num_clusters=8",
+    )
+    table = rows(capsys.readouterr().out)
+    assert [row[0] for row in table] == ["untrained", "0", "1"]
+    best = max(table[1:], key=lambda row: row[1])
+    assert objective == pytest.approx(best[1], abs=6e-4)
+    assert best[3]
+    assert sum(row[3] for row in table) == 1
+    assert (tmp_path / f"checkpoints/epoch_{int(best[0]):02d}.ckpt").exists()
+    assert (tmp_path / "mi_bound.png").stat().st_size > 10_000
+    assert "val/mi_bound" in (tmp_path / "metrics.csv").read_text()
+
+
+def test_without_the_bound_there_is_no_objective(tmp_path):
+    overrides = [*TINY, f"data.root={tmp_path / 'cache'}", "model=apc", "callbacks=none", "logger=none"]
+    assert run(tmp_path, *overrides, "trainer.fast_dev_run=true") is None
+
+
+@pytest.mark.slow
+@pytest.mark.speech
+@pytest.mark.skipif(
+    not all(folder.is_dir() for folder in PROMPTS),
+    reason="needs recorded speech: apt-get install asterisk-core-sounds-en-wav asterisk-core-sounds-fr-wav",
+)
+def test_rises_on_recorded_speech(tmp_path, capsys):
+    """Prompts in two languages: at least 3 standard errors above the untrained model."""
+    overrides = [
+        "data=audio_folder",
+        f"data.root=[{','.join(map(str, PROMPTS))}]",
+        "trainer.enable_progress_bar=false",
+        "trainer.accelerator=cpu",
+        "logger=none",
+    ]
+    objective = run(tmp_path, *overrides)
+    untrained, *trained = rows(capsys.readouterr().out)
+    best = max(trained, key=lambda row: row[1])
+    assert objective == pytest.approx(best[1], abs=6e-4)
+    assert best[1] - untrained[1] > 3 * math.hypot(best[2], untrained[2])

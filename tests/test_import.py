@@ -1,0 +1,51 @@
+"""What importing the package costs its user."""
+
+import subprocess
+import sys
+
+import lightning_mi
+
+HEAVY = (
+    "torchaudio",
+    "hydra",
+    "omegaconf",
+    "transformers",
+    "matplotlib",
+    "sklearn",
+    "soundfile",
+    "espeakng_loader",
+)
+
+
+def test_neither_torchaudio_nor_hydra_is_imported():
+    """Also where they cannot be imported at all; what the dependencies import of themselves is theirs."""
+    code = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torchaudio", "hydra", "omegaconf"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import lightning.pytorch, torchmetrics, faiss
+before = set(sys.modules)
+import lightning_mi
+new = {{name.split(".")[0] for name in set(sys.modules) - before}}
+print(sorted(new & set({HEAVY!r})))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"
+
+
+def test_public_names_are_documented():
+    assert set(lightning_mi.__all__) == {
+        "MIBound",
+        "MIBoundCallback",
+        "MIEstimate",
+        "labeled_mi_bound",
+        "mi_bound",
+    }
+    for name in lightning_mi.__all__:
+        text = getattr(lightning_mi, name).__doc__
+        assert ">>>" in text, name
+        assert "nats" in text, name
