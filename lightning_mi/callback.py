@@ -47,7 +47,7 @@ class MIBoundCallback(Callback):
     this callback, the slowest process). With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``,
     with ``layers`` ``layers/<name>/bound`` and ``layers/<name>/stderr``.
 
-    Which sections, and which utterances where there are more than ``max_pairs``, depends on the utterance's
+    Which sections, and which pairs where there are more than ``max_pairs``, depends on the utterance's
     samples and the seed alone. The model's modes, buffers and counters and all random generators are left as
     they were.
 
@@ -56,7 +56,9 @@ class MIBoundCallback(Callback):
 
     Args:
         num_clusters: K of the k-means. Lowered, with one warning, where there are fewer than 8 pairs for each.
-        max_pairs: The most utterances that are used; one pair each.
+        max_pairs: The most pairs that are used. Where there are more, first pairs of all utterances come first.
+        pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
+            tightens the bound where validation utterances are few and long.
         segment_seconds: Length of a section.
         gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
             second), or a list of these. Of a list the first is the headline, and each has its own bound.
@@ -104,6 +106,7 @@ class MIBoundCallback(Callback):
         self,
         num_clusters: int = 128,
         max_pairs: int = 4096,
+        pairs_per_utterance: int = 1,
         segment_seconds: float = 0.5,
         gap_seconds: float | str | Sequence[float | str] = "near",
         sample_rate: int = 16_000,
@@ -118,6 +121,7 @@ class MIBoundCallback(Callback):
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
         check_positive_int("max_pairs", max_pairs)
+        check_positive_int("pairs_per_utterance", pairs_per_utterance)
         check_positive_int("sample_rate", sample_rate)
         check_positive_int("every_n_epochs", every_n_epochs)
         check_int("seed", seed)
@@ -140,7 +144,8 @@ class MIBoundCallback(Callback):
         self.every_n_epochs = every_n_epochs
         self.seed = seed
         self.log_name = log_name
-        self._sampler = SectionSampler(segment_seconds, parse_gaps(gap_seconds), sample_rate, seed)
+        gaps = parse_gaps(gap_seconds)
+        self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
         self._epoch: _Epoch | None = None
         self._said: set[str] = set()
 
@@ -206,7 +211,7 @@ class MIBoundCallback(Callback):
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         if in_fit and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        self._epoch = _Epoch(self._find_encoder(pl_module), PairStore(self.max_pairs, self.seed))
+        self._epoch = _Epoch(self._find_encoder(pl_module), PairStore(self.max_pairs))
 
     def _add_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         epoch = self._epoch
@@ -225,7 +230,7 @@ class MIBoundCallback(Callback):
         sections = self._sampler(self._waveforms(batch))
         epoch.too_short += sections.too_short
         epoch.silent += sections.silent
-        admitted = epoch.store.admits(sections.utterances)
+        admitted = epoch.store.admits(sections.keys, sections.priorities)
         samples = sections.samples[admitted.to(sections.samples.device)]
         if len(samples) == 0:
             return
@@ -235,7 +240,8 @@ class MIBoundCallback(Callback):
         embeddings = {
             name: pool(frames.unflatten(0, samples.shape[:2]), self.pooling) for name, frames in outputs.items()
         }
-        epoch.store.add(sections.utterances[admitted], sections.groups[admitted], embeddings)
+        keys, priorities, groups = sections.keys, sections.priorities, sections.groups
+        epoch.store.add(keys[admitted], priorities[admitted], groups[admitted], embeddings)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None
@@ -275,12 +281,12 @@ class MIBoundCallback(Callback):
         self._choose_pairs(epoch)
         wanted = self._wanted(epoch.encoder.layer_names)
         metrics = {key: self._metric(epoch.store, *key, device) for key in wanted}
-        num_pairs = sum(gather(len(epoch.store.utterances)))
+        num_pairs = sum(gather(len(epoch.store.keys)))
         if num_pairs < _FEWEST_PAIRS:
             self._say(
                 "pairs",
                 f"{self._name} logs no value: {num_pairs} usable pairs of sections, {epoch.skipped} utterances "
-                f"left out ({epoch.reasons}). It needs at least {_FEWEST_PAIRS} utterances of "
+                f"left out ({epoch.reasons}). It needs at least {_FEWEST_PAIRS} pairs, from utterances of "
                 f"{self._sampler.shortest / self._sampler.sample_rate:g} s or more at `sample_rate="
                 f"{self._sampler.sample_rate}`: check `segment_seconds`, `gap_seconds` and the validation data.",
             )
@@ -288,7 +294,7 @@ class MIBoundCallback(Callback):
         if epoch.skipped:
             self._say(
                 "skipped",
-                f"{self._name} leaves out {epoch.skipped} utterances ({epoch.reasons}) and uses {num_pairs}.",
+                f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}; {num_pairs} pairs stay.",
             )
         num_clusters = self._affordable_clusters(num_pairs)
         own: dict[tuple[str, str], MIEstimate | str] = {}
@@ -314,12 +320,13 @@ class MIBoundCallback(Callback):
     def _choose_pairs(self, epoch: _Epoch) -> None:
         """Leave in the store this process's share of the epoch's pairs, and fill in the epoch's counts."""
         store = epoch.store
-        everyone = gather(store.utterances)
-        store.keep(torch.cat(everyone))
+        everyone = gather((store.keys, store.priorities))
+        keys, priorities = (torch.cat(column) for column in zip(*everyone, strict=True))
+        store.keep(keys, priorities)
         # The copies with which a DistributedSampler evens out the processes: the first process keeps one.
-        before = torch.cat([*everyone[: rank()], store.utterances[:0]])
-        store.drop(torch.isin(store.utterances, before))
-        finite = torch.ones(len(store.utterances), dtype=torch.bool)
+        before = keys[: sum(len(keys) for keys, _ in everyone[: rank()])]
+        store.drop(torch.isin(store.keys, before))
+        finite = torch.ones(len(store.keys), dtype=torch.bool)
         for name in epoch.encoder.layer_names:
             z = store.embeddings(name)
             if z is not None:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from lightning_mi.batches import Waveforms
-from lightning_mi.hashing import content_hash, uniform
+from lightning_mi.hashing import content_hash, mix, uniform
 
 _FAR_AT_LEAST_SECONDS = 0.5
+_LOW_BITS = (1 << 55) - 1  # of a priority: the utterance's rank; above them stands the anchor's number
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,22 @@ def _parse_gap(entry: float | str) -> Gap:
 
 
 class Sections(NamedTuple):
-    """Sections of n utterances of a batch.
+    """The sections of n anchors in a batch, and of their partners.
 
     Attributes:
         samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances.
-        utterances: ``(n,)`` int64 on the host, a hash of each utterance's samples.
-        groups: ``(n,)`` int64 on the host: the batch's own groups, else the utterances.
+        keys: ``(n,)`` int64 on the host, a hash of the utterance's samples and of the anchor's number in it.
+        priorities: ``(n,)`` int64 on the host, not negative. Where not all can be used, the lowest should be:
+            first anchors of all utterances come before second ones.
+        groups: ``(n,)`` int64 on the host: the batch's own groups, else a hash of the utterance.
         too_short: How many other utterances of the batch had no room for the sections.
         silent: How many had a digitally silent (constant) or non-finite section.
         has_channel: Whether the batch's waveforms were ``(B, 1, T)``.
     """
 
     samples: Tensor
-    utterances: Tensor
+    keys: Tensor
+    priorities: Tensor
     groups: Tensor
     too_short: int
     silent: int
@@ -102,6 +106,8 @@ class SectionSampler:
         gaps: Distances from the anchor's end to its partners' starts; all partners come after it.
         sample_rate: Of the waveforms, in Hz.
         seed: Any integer.
+        pairs_per_utterance: The most anchors in one utterance; one, and one more for each further section's
+            length that there is room for.
 
     Example:
         >>> import torch
@@ -116,6 +122,7 @@ class SectionSampler:
     gaps: tuple[Gap, ...]
     sample_rate: int
     seed: int
+    pairs_per_utterance: int = 1
 
     @property
     def segment(self) -> int:
@@ -135,39 +142,49 @@ class SectionSampler:
         lengths = waveforms.lengths
         assert lengths is not None
         samples = waveforms.samples.reshape(waveforms.samples.shape[0], -1)
-        rows = torch.nonzero(lengths.to(samples.device) >= self.shortest)[:, 0]
-        samples = samples[rows]
-        lengths = lengths.to(rows.device)[rows]
-        utterances = content_hash(samples, lengths).cpu()
-        starts = self._starts(utterances, lengths.cpu()).to(samples.device)
+        long_enough = torch.nonzero(lengths.to(samples.device) >= self.shortest)[:, 0]
+        samples, lengths = samples[long_enough], lengths.to(samples.device)[long_enough]
+        utterances, lengths = content_hash(samples, lengths).cpu(), lengths.cpu()
+        rows, rounds = self._anchors(lengths)
+        starts = self._starts(utterances[rows], rounds, lengths[rows]).to(samples.device)
         columns = starts[:, :, None] + torch.arange(self.segment, device=samples.device)
-        cut = samples[:, None].expand(-1, columns.shape[1], -1).gather(2, columns)
+        cut = samples[rows.to(samples.device)][:, None].expand(-1, columns.shape[1], -1).gather(2, columns)
         sounding = ((cut != cut[..., :1]).any(dim=2) & torch.isfinite(cut).all(dim=2)).all(dim=1)
-        on_host = sounding.cpu()
+        used = sounding.cpu()
         groups = utterances
         if waveforms.groups is not None:
-            groups = waveforms.groups.to(rows.device)[rows].to("cpu", torch.int64)
+            groups = waveforms.groups.to(long_enough.device)[long_enough].to("cpu", torch.int64)
+        rank = (mix(utterances, self.seed)[rows] >> 8) & _LOW_BITS
         return Sections(
             samples=cut[sounding],
-            utterances=utterances[on_host],
-            groups=groups[on_host],
-            too_short=waveforms.samples.shape[0] - len(rows),
-            silent=int((~on_host).sum()),
+            keys=mix(utterances[rows] + rounds)[used],
+            priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
+            groups=groups[rows][used],
+            too_short=waveforms.samples.shape[0] - len(long_enough),
+            silent=len(utterances) - len(rows[used].unique()),
             has_channel=waveforms.samples.ndim == 3,
         )
 
-    def _starts(self, utterances: Tensor, lengths: Tensor) -> Tensor:
-        """First samples of the sections, ``(n, 1 + G)``, from ``(n,)`` hashes and lengths, on the host."""
-        anchor = self._draw(utterances, 0, lengths - self.shortest)
+    def _anchors(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """For each anchor of each utterance, the utterance's row and the anchor's number in it."""
+        counts = (1 + (lengths - self.shortest) // self.segment).clamp(max=self.pairs_per_utterance)
+        rows = torch.arange(len(lengths)).repeat_interleave(counts)
+        rounds = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+        return rows, rounds
+
+    def _starts(self, utterances: Tensor, rounds: Tensor, lengths: Tensor) -> Tensor:
+        """First samples of the sections, ``(n, 1 + G)``, from hashes, numbers and lengths, ``(n,)`` each."""
+        anchor = self._draw(utterances, rounds, 0, lengths - self.shortest)
         starts = [anchor]
         for number, (gap, samples) in enumerate(zip(self.gaps, self._gap_samples(), strict=True), start=1):
             start = anchor + self.segment + samples
             if gap.random:
-                start = start + self._draw(utterances, number, lengths - self.segment - start)
+                start = start + self._draw(utterances, rounds, number, lengths - self.segment - start)
             starts.append(start)
         return torch.stack(starts, dim=1)
 
-    def _draw(self, utterances: Tensor, number: int, highest: Tensor) -> Tensor:
-        """Integers between 0 and ``highest``, both included; ``number`` tells the draws of one utterance apart."""
-        share = uniform(utterances, seed=1000 * self.seed + number)
+    def _draw(self, utterances: Tensor, rounds: Tensor, number: int, highest: Tensor) -> Tensor:
+        """Integers between 0 and ``highest``, both included, one for each anchor; ``number`` tells the draws of
+        one anchor apart."""
+        share = uniform(mix(utterances) + rounds, seed=1000 * self.seed + number)
         return (share * (highest + 1)).long()

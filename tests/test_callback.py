@@ -66,7 +66,7 @@ def test_logs_what_the_estimator_says_about_the_sections():
     sections = sampler(Waveforms(x, torch.full((200,), x.shape[1])))
     with torch.no_grad():
         z = torch.cat([pool(module(pair).unflatten(0, (1, 2)), "mean") for pair in sections.samples])
-    reference = mi_bound(z[:, 0], z[:, 1], 8, groups=sections.utterances)
+    reference = mi_bound(z[:, 0], z[:, 1], 8, groups=sections.groups)
     # Encoding one by one rounds differently, which may move a point across a border of clusters.
     assert logged["val/mi_bound"] == pytest.approx(reference.bound, abs=2e-2)
     assert logged["mi_bound/stderr"] == pytest.approx(reference.stderr, abs=2e-3)
@@ -99,6 +99,13 @@ def test_several_gaps_in_one_pass():
     alone, _ = validate(module, loader(x), gap_seconds="far")
     assert logged["val/mi_bound"] == pytest.approx(alone["val/mi_bound"], abs=1e-5)
     assert not any("gap_" in name for name in alone)
+
+
+def test_several_pairs_an_utterance():
+    logged, _ = validate(batches=loader(utterances(60, seconds=4.0)), pairs_per_utterance=5)
+    assert logged["mi_bound/pairs"] == 300
+    few, _ = validate(batches=loader(utterances(60, seconds=4.0)), pairs_per_utterance=5, max_pairs=100)
+    assert few["mi_bound/pairs"] == 100
 
 
 def test_layers():
@@ -364,6 +371,7 @@ def test_groups_of_the_users_own():
         ({"num_clusters": 0}, ValueError, "`num_clusters` must be at least 1, got 0"),
         ({"num_clusters": "64"}, TypeError, "`num_clusters` must be an int, got '64'"),
         ({"max_pairs": 0}, ValueError, "`max_pairs`"),
+        ({"pairs_per_utterance": 0}, ValueError, "`pairs_per_utterance`"),
         ({"segment_seconds": 0}, ValueError, "`segment_seconds` must be positive"),
         ({"segment_seconds": -0.5}, ValueError, "`segment_seconds` must be positive"),
         ({"segment_seconds": float("nan")}, ValueError, "`segment_seconds`"),
@@ -534,7 +542,7 @@ def test_skipped_utterances_are_said_once():
         trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(x))
     said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
     assert len(said) == 1
-    assert "leaves out 50 utterances (50 too short, 0 silent" in said[0]
+    assert "leaves out 50 utterances: 50 too short, 0 silent" in said[0]
     assert trainer.callback_metrics["mi_bound/skipped"] == 50
     assert trainer.callback_metrics["mi_bound/pairs"] == 150
 

@@ -53,13 +53,13 @@ def test_place_depends_on_the_utterance_and_the_seed_alone():
     whole = sampler(["near", "far"])(Waveforms(x, lengths))
     order = torch.randperm(50)
     again = sampler(["near", "far"])(Waveforms(torch.nn.functional.pad(x, (0, 777))[order], lengths[order]))
-    assert torch.equal(again.utterances, whole.utterances[order])
+    assert torch.equal(again.keys, whole.keys[order])
     assert torch.equal(again.samples, whole.samples[order])
     one = sampler(["near", "far"])(Waveforms(x[7:8, None, : lengths[7]], lengths[7:8]))
     assert torch.equal(one.samples[0], whole.samples[7])
     assert one.has_channel
     other = sampler(["near", "far"], seed=1)(Waveforms(x, lengths))
-    assert torch.equal(other.utterances, whole.utterances)
+    assert torch.equal(other.keys, whole.keys)
     assert not torch.equal(other.samples, whole.samples)
 
 
@@ -74,7 +74,7 @@ def test_too_short_utterances_are_left_out_and_counted(gaps, shortest):
     lengths = torch.tensor([shortest - 1, shortest, 0, 4000])
     sections = sampler(gaps)(Waveforms(torch.randn(4, 4000), lengths))
     assert sampler(gaps).shortest == shortest
-    assert len(sections.samples) == len(sections.utterances) == 2
+    assert len(sections.samples) == len(sections.keys) == 2
     assert sections.too_short == 2
 
 
@@ -94,7 +94,26 @@ def test_groups_of_the_batch_are_kept():
     sections = sampler()(Waveforms(torch.randn(3, 2000), torch.tensor([2000, 10, 2000]), groups))
     assert sections.groups.tolist() == [5, 7]
     plain = sampler()(Waveforms(torch.randn(3, 2000), torch.full((3,), 2000)))
-    assert torch.equal(plain.groups, plain.utterances)
+    assert len(plain.groups.unique()) == 3
+
+
+def test_several_pairs_of_one_utterance():
+    lengths = torch.tensor([1000, 1499, 1500, 4000])
+    many = SectionSampler(0.5, parse_gaps("near"), RATE, 0, pairs_per_utterance=4)
+    one = sampler()(Waveforms(ramp(4, 4000), lengths))
+    sections = many(Waveforms(ramp(4, 4000), lengths))
+    groups, counts = sections.groups.unique_consecutive(return_counts=True)
+    assert torch.equal(groups, one.groups)
+    assert counts.tolist() == [1, 1, 2, 4]
+    assert len(sections.keys.unique()) == 8
+    first = torch.tensor([0, 1, 2, 4])
+    assert torch.equal(sections.samples[first], one.samples)  # the first pair is the one that is alone else
+    assert torch.equal(sections.keys[first], one.keys)
+    assert len(starts(sections)[4:, 0].unique()) == 4
+    # First pairs of all utterances come before all second ones, and so on.
+    assert sections.priorities[first].max() < sections.priorities[[3, 5]].min()
+    assert sections.priorities[[3, 5]].max() < sections.priorities[6:].min()
+    assert (sections.priorities >= 0).all()
 
 
 def test_all_too_short():

@@ -18,8 +18,8 @@ _PSEUDO_ROWS = 0.5  # of each class, at the centre (Krichevsky and Trofimov): no
 _SEARCH_TOLERANCE = 1e-4  # on the gradient, while penalties are compared
 # For the probe that is used: in float64, so that what rounding does to the embeddings (another batch size, another
 # number of processes) does not grow into another end point of the solver.
-_FINAL_TOLERANCE = 1e-8
-_MAX_ITER = 200
+_FINAL_TOLERANCE = 1e-10
+_MAX_ITER = 500
 
 
 @dataclass(frozen=True)
