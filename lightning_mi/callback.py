@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lightning_mi.batches import UnknownStructureError, Waveforms, check_waveforms, waveforms_in_batch
-from lightning_mi.distributed import gather, rank
-from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder, pool
+from lightning_mi.distributed import gather
+from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
+from lightning_mi.epoch import (
+    FIT_PAIRS_PER_CLUSTER,
+    Key,
+    NoEstimateError,
+    ValidationEpoch,
+    affordable_clusters,
+)
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_int, check_positive_int
-from lightning_mi.guest import guest
-from lightning_mi.metric import MIBound
-from lightning_mi.pairs import PairStore
 from lightning_mi.segments import SectionSampler, parse_gaps
-
-_FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
-_FEWEST_PAIRS = 16
 
 
 class MIBoundCallback(Callback):
@@ -146,7 +143,7 @@ class MIBoundCallback(Callback):
         self.log_name = log_name
         gaps = parse_gaps(gap_seconds)
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
-        self._epoch: _Epoch | None = None
+        self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()
 
     @property
@@ -211,7 +208,8 @@ class MIBoundCallback(Callback):
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         if in_fit and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        self._epoch = _Epoch(self._find_encoder(pl_module), PairStore(self.max_pairs))
+        encoder = self._find_encoder(pl_module)
+        self._epoch = ValidationEpoch(encoder, self._sampler, self.pooling, self.max_pairs, self.seed)
 
     def _add_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         epoch = self._epoch
@@ -219,48 +217,34 @@ class MIBoundCallback(Callback):
             return
         with epoch.clock():
             try:
-                self._embed_batch(trainer, pl_module, batch, epoch)
+                epoch.add(pl_module, self._waveforms(batch), trainer.precision_plugin.forward_context())
             except Exception as error:
                 # Nothing is lost yet in the sanity check, and the message says what to configure.
                 if trainer.sanity_checking and isinstance(error, UnknownStructureError):
                     raise
                 epoch.error = f"{type(error).__name__}: {error}"
 
-    def _embed_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any, epoch: _Epoch) -> None:
-        sections = self._sampler(self._waveforms(batch))
-        epoch.too_short += sections.too_short
-        epoch.silent += sections.silent
-        admitted = epoch.store.admits(sections.keys, sections.priorities)
-        samples = sections.samples[admitted.to(sections.samples.device)]
-        if len(samples) == 0:
-            return
-        in_batch_shape = samples.flatten(0, 1)
-        with guest(pl_module, self.seed), trainer.precision_plugin.forward_context():
-            outputs = epoch.encoder(in_batch_shape[:, None] if sections.has_channel else in_batch_shape)
-        embeddings = {
-            name: pool(frames.unflatten(0, samples.shape[:2]), self.pooling) for name, frames in outputs.items()
-        }
-        keys, priorities, groups = sections.keys, sections.priorities, sections.groups
-        epoch.store.add(keys[admitted], priorities[admitted], groups[admitted], embeddings)
-
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None
         if epoch is None or trainer.sanity_checking:
             return
         with epoch.clock():
-            estimates = self._estimate(epoch, pl_module.device)
-        if estimates is None:
-            return
-        headline = next(iter(estimates))
-        values = dict(self._values(estimates, headline))
-        values["skipped"] = float(epoch.skipped)
-        values["seconds"] = max(gather(epoch.seconds))
+            try:
+                epoch.share()
+                estimates = epoch.estimates(self._affordable_clusters(epoch.num_pairs), pl_module.device)
+            except NoEstimateError as reason:
+                self._say("no value", f"{self._name} logs no value: {reason}")
+                return
+        if epoch.skipped:
+            self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
         prefix = self.log_name.rsplit("/", 1)[-1]
+        values = {f"{prefix}/{name}": value for name, value in self._details(estimates)}
+        values[f"{prefix}/skipped"] = float(epoch.skipped)
+        values[f"{prefix}/seconds"] = max(gather(epoch.seconds))
         # All processes log the same values: their maximum is each of them, to the last bit.
-        for name, value in values.items():
-            pl_module.log(f"{prefix}/{name}", value, reduce_fx="max", sync_dist=True)
-        bound = estimates[headline].bound
-        pl_module.log(self.log_name, bound, prog_bar=True, reduce_fx="max", sync_dist=True)
+        pl_module.log_dict(values, reduce_fx="max", sync_dist=True)
+        headline = next(iter(estimates.values()))
+        pl_module.log(self.log_name, headline.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
 
     # ---- its parts
 
@@ -272,107 +256,28 @@ class MIBoundCallback(Callback):
             return waveforms_in_batch(batch)
         return check_waveforms(self.batch_to_waveforms(batch), batch)
 
-    def _estimate(self, epoch: _Epoch, device: torch.device) -> dict[tuple[str, str], MIEstimate] | None:
-        """The bound of each layer and gap, the headline first; the same on every process."""
-        errors = [error for error in gather(epoch.error) if error is not None]
-        if errors:
-            self._say("error", f"{self._name} logs no value: {errors[0]}")
-            return None
-        self._choose_pairs(epoch)
-        wanted = self._wanted(epoch.encoder.layer_names)
-        metrics = {key: self._metric(epoch.store, *key, device) for key in wanted}
-        num_pairs = sum(gather(len(epoch.store.keys)))
-        if num_pairs < _FEWEST_PAIRS:
-            self._say(
-                "pairs",
-                f"{self._name} logs no value: {num_pairs} usable pairs of sections, {epoch.skipped} utterances "
-                f"left out ({epoch.reasons}). It needs at least {_FEWEST_PAIRS} pairs, from utterances of "
-                f"{self._sampler.shortest / self._sampler.sample_rate:g} s or more at `sample_rate="
-                f"{self._sampler.sample_rate}`: check `segment_seconds`, `gap_seconds` and the validation data.",
-            )
-            return None
-        if epoch.skipped:
-            self._say(
-                "skipped",
-                f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}; {num_pairs} pairs stay.",
-            )
-        num_clusters = self._affordable_clusters(num_pairs)
-        own: dict[tuple[str, str], MIEstimate | str] = {}
-        for number, key in enumerate(wanted):
-            metric = metrics.pop(key)
-            metric.num_clusters = num_clusters
-            metric.sync()
-            if number % len(gather(None)) == rank():
-                try:
-                    own[key] = metric.estimate()
-                except Exception as error:
-                    own[key] = f"{type(error).__name__}: {error}"
-        merged = {key: found for part in gather(own) for key, found in part.items()}
-        estimates = {}
-        for key in wanted:
-            found = merged[key]
-            if isinstance(found, str):
-                self._say("estimate", f"{self._name} logs no value: {found}")
-                return None
-            estimates[key] = found
-        return estimates
-
-    def _choose_pairs(self, epoch: _Epoch) -> None:
-        """Leave in the store this process's share of the epoch's pairs, and fill in the epoch's counts."""
-        store = epoch.store
-        everyone = gather((store.keys, store.priorities))
-        keys, priorities = (torch.cat(column) for column in zip(*everyone, strict=True))
-        store.keep(keys, priorities)
-        # The copies with which a DistributedSampler evens out the processes: the first process keeps one.
-        before = keys[: sum(len(keys) for keys, _ in everyone[: rank()])]
-        store.drop(torch.isin(store.keys, before))
-        finite = torch.ones(len(store.keys), dtype=torch.bool)
-        for name in epoch.encoder.layer_names:
-            z = store.embeddings(name)
-            if z is not None:
-                finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
-        epoch.non_finite = int((~finite).sum())
-        store.drop(~finite)
-        counts = gather((epoch.too_short, epoch.silent, epoch.non_finite))
-        epoch.too_short, epoch.silent, epoch.non_finite = (sum(column) for column in zip(*counts, strict=True))
-
-    def _wanted(self, layer_names: tuple[str, ...]) -> list[tuple[str, str]]:
-        gaps = [gap.name for gap in self._sampler.gaps]
-        headline_layer = layer_names[-1]
-        return [(headline_layer, gap) for gap in gaps] + [(layer, gaps[0]) for layer in layer_names[:-1]]
-
-    def _metric(self, store: PairStore, layer: str, gap: str, device: torch.device) -> MIBound:
-        metric = MIBound(seed=self.seed, sync_on_compute=False).to(device)
-        z = store.embeddings(layer)
-        if z is not None and len(z):
-            partner = 1 + [gap.name for gap in self._sampler.gaps].index(gap)
-            metric.update(z[:, 0], z[:, partner], store.groups.to(z.device))
-        return metric
-
     def _affordable_clusters(self, num_pairs: int) -> int:
-        most = num_pairs // 2 // _FIT_PAIRS_PER_CLUSTER
-        if self.num_clusters <= most:
-            return self.num_clusters
-        lowered = 2 ** int(math.log2(most))  # a power of two, so that one pair more or less changes nothing
-        self._say(
-            "clusters",
-            f"{self._name} lowers `num_clusters` from {self.num_clusters} to {lowered}: {num_pairs} pairs leave "
-            f"fewer than {_FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Set it, or validate on more utterances.",
-        )
-        return lowered
+        affordable = affordable_clusters(self.num_clusters, num_pairs)
+        if affordable < self.num_clusters:
+            self._say(
+                "clusters",
+                f"{self._name} lowers `num_clusters` from {self.num_clusters} to {affordable}: {num_pairs} pairs "
+                f"leave fewer than {FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Set it, raise "
+                "`pairs_per_utterance`, or validate on more utterances.",
+            )
+        return affordable
 
-    def _values(
-        self, estimates: dict[tuple[str, str], MIEstimate], headline: tuple[str, str]
-    ) -> Iterator[tuple[str, float]]:
-        estimate = estimates[headline]
+    def _details(self, estimates: dict[Key, MIEstimate]) -> Iterator[tuple[str, float]]:
+        """Names, below the prefix, and values of what is logged beside the headline."""
+        (headline_layer, headline_gap), headline = next(iter(estimates.items()))
         for name in ("stderr", "entropy", "cross_entropy", "ceiling", "active_clusters"):
-            yield name, float(getattr(estimate, name))
-        yield "pairs", float(estimate.num_pairs)
+            yield name, float(getattr(headline, name))
+        yield "pairs", float(headline.num_pairs)
         for (layer, gap), estimate in estimates.items():
-            if layer == headline[0] and len(self._sampler.gaps) > 1:
+            if layer == headline_layer and len(self._sampler.gaps) > 1:
                 yield f"gap_{gap}/bound", estimate.bound
                 yield f"gap_{gap}/stderr", estimate.stderr
-            if gap == headline[1] and self.layers is not None:
+            if gap == headline_gap and self.layers is not None:
                 yield f"layers/{layer}/bound", estimate.bound
                 yield f"layers/{layer}/stderr", estimate.stderr
 
@@ -384,35 +289,3 @@ class MIBoundCallback(Callback):
         if topic not in self._said:
             self._said.add(topic)
             how(message)
-
-
-@dataclass
-class _Epoch:
-    """What is gathered between the start and the end of one validation epoch."""
-
-    encoder: Encoder
-    store: PairStore
-    too_short: int = 0
-    silent: int = 0
-    non_finite: int = 0
-    seconds: float = 0.0
-    error: str | None = field(default=None)
-
-    @property
-    def skipped(self) -> int:
-        return self.too_short + self.silent + self.non_finite
-
-    @property
-    def reasons(self) -> str:
-        return (
-            f"{self.too_short} too short, {self.silent} silent, {self.non_finite} with NaN or infinity in "
-            "their embeddings"
-        )
-
-    @contextmanager
-    def clock(self) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - start
