@@ -49,7 +49,7 @@ def test_the_callbacks_config_says_every_argument_and_its_default():
     }
     assert set(config) - {"_target_"} == defaults.keys()
     differing = {name for name in defaults if config[name] != defaults[name]}
-    assert differing == {"num_clusters"}  # smaller, for the example's speech; the file says why
+    assert differing == {"num_clusters", "pairs_per_utterance"}  # for the example's speech; the file says why
 
 
 def test_overrides_reach_the_callback():
