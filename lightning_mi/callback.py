@@ -155,11 +155,17 @@ class MIBoundCallback(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "predict":
+            return
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
             self._say("encoder", f"{self._name} embeds sections with {encoder.name}.", rank_zero_info)
         if stage == "fit" and not (trainer.limit_val_batches and is_overridden("validation_step", pl_module)):
             self._say("validation", f"{self._name} logs nothing: this run has no validation loop.")
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._find_encoder(pl_module)  # after configure_model, before the first batch
 
     @override
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

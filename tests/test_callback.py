@@ -407,6 +407,30 @@ def test_unknown_names_are_errors_before_the_first_batch(kwargs, message):
         )
 
 
+def test_unknown_names_are_errors_before_the_first_batch_of_a_module_that_is_made_late():
+    class Late(TinySpeechModel):
+        def configure_model(self):
+            self.late = nn.Linear(16, 16)
+
+        def encode(self, x):
+            return self.late(self(x))
+
+    trainer = quiet_trainer(callbacks=[callback(layers=["late"], embed="encode")])
+    trainer.fit(Late(), loader(utterances(32)), loader(utterances(64)))
+    assert trainer.callback_metrics["mi_bound/pairs"] == 64
+    trainer = quiet_trainer(callbacks=[callback(layers=["never"])], num_sanity_val_steps=0)
+    with pytest.raises(ValueError, match=r"`layers` must name.*'never'"):
+        trainer.fit(Late(), loader(utterances(32)), loader(utterances(64)))
+
+
+def test_prediction_needs_no_encoder():
+    class Headless(pl.LightningModule):
+        def predict_step(self, batch, batch_idx):
+            return batch.sum()
+
+    assert len(quiet_trainer(callbacks=[callback()]).predict(Headless(), loader(utterances(64)))) == 2
+
+
 def two_waveforms(count=64):
     x = utterances(count)
     return DataLoader([(row, row.flip(0)) for row in x], batch_size=16)

@@ -4,11 +4,16 @@ import math
 import re
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
+from lightning_mi import MIBoundCallback
+from lightning_mi.examples import quickstart
+from lightning_mi.examples.data import EspeakDataModule
+from lightning_mi.examples.quickstart import PredictFrames
 from lightning_mi.examples.train import main
 
 TINY = [
@@ -67,6 +72,22 @@ def test_trains_reports_and_returns_the_objective(tmp_path, capsys, model):
 def test_without_the_bound_there_is_no_objective(tmp_path):
     overrides = [*TINY, f"data.root={tmp_path / 'cache'}", "model=apc", "callbacks=none", "logger=none"]
     assert run(tmp_path, *overrides, "trainer.fast_dev_run=true") is None
+
+
+def test_quickstart(tmp_path):
+    """Its model, on a little of its speech, with the bound."""
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        max_epochs=1,
+        callbacks=[MIBoundCallback(num_clusters=8)],
+    )
+    trainer.fit(PredictFrames(), EspeakDataModule(utterances=200, root=tmp_path))
+    assert trainer.callback_metrics["mi_bound/pairs"] > 50
+    assert trainer.callback_metrics["val/mi_bound"] > 0
+    assert len(Path(quickstart.__file__).read_text().splitlines()) < 60
 
 
 @pytest.mark.slow
