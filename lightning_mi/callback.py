@@ -54,8 +54,6 @@ class MIBoundCallback(Callback):
     Args:
         num_clusters: K of the k-means. Lowered, with one warning, where there are fewer than 8 pairs for each.
         max_pairs: The most pairs that are used. Where there are more, first pairs of all utterances come first.
-        pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
-            tightens the bound where validation utterances are few and long.
         segment_seconds: Length of a section.
         gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
             second), or a list of these. Of a list the first is the headline, and each has its own bound.
@@ -68,12 +66,14 @@ class MIBoundCallback(Callback):
             callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns
             ``(B, T', D)`` or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the
             module, else its ``forward``.
-        batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
-            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.batches.Waveforms`).
-            ``None``: they are looked for.
         every_n_epochs: In ``fit``, validate with the bound every n-th epoch only.
         seed: Of the sections, the choice of utterances, the split and the k-means.
         log_name: Name of the headline. Two callbacks in one Trainer need different ones.
+        batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
+            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.batches.Waveforms`).
+            ``None``: they are looked for.
+        pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
+            tightens the bound where validation utterances are few and long.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -103,17 +103,17 @@ class MIBoundCallback(Callback):
         self,
         num_clusters: int = 128,
         max_pairs: int = 4096,
-        pairs_per_utterance: int = 1,
         segment_seconds: float = 0.5,
         gap_seconds: float | str | Sequence[float | str] = "near",
         sample_rate: int = 16_000,
         layers: str | Sequence[str] | None = None,
         pooling: Pooling = "mean",
         embed: str | Callable[..., Any] | None = None,
-        batch_to_waveforms: Callable[[Any], Any] | None = None,
         every_n_epochs: int = 1,
         seed: int = 0,
         log_name: str = "val/mi_bound",
+        batch_to_waveforms: Callable[[Any], Any] | None = None,
+        pairs_per_utterance: int = 1,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
