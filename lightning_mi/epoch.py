@@ -20,7 +20,7 @@ from lightning_mi.metric import MIBound
 from lightning_mi.pairs import PairStore
 from lightning_mi.segments import SectionSampler
 
-FEWEST_PAIRS = 16
+FEWEST_PAIRS = 4  # two to fit on and two to score
 FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
 
 Key = tuple[str, str]  # the names of a layer and of a gap

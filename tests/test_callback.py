@@ -1,3 +1,4 @@
+import math
 import warnings
 from collections import namedtuple
 
@@ -520,7 +521,7 @@ def raises(z):
         (None, lambda: utterances(100, seconds=0.9), "0 usable pairs of sections, 100 utterances left out"),
         (None, lambda: torch.zeros(100, 2000), "100 too short"),
         (None, lambda: utterances(1), "1 usable pairs"),
-        (None, lambda: utterances(10).repeat(10, 1), "10 usable pairs"),
+        (None, lambda: utterances(3).repeat(10, 1), "3 usable pairs"),
     ],
 )
 def test_nothing_usable_is_one_warning_and_no_value(module, data, said):
@@ -537,6 +538,15 @@ def test_nothing_usable_is_one_warning_and_no_value(module, data, said):
     assert len(messages) == 1
     assert said in messages[0]
     assert not any("mi_bound" in name for name in trainer.callback_metrics)
+
+
+@pytest.mark.parametrize(("count", "clusters"), [(4, 1), (10, 1), (16, 2), (40, 4)])
+def test_few_pairs_lower_the_number_of_clusters(count, clusters):
+    logged, said = validate(batches=loader(utterances(count)))
+    assert logged["mi_bound/ceiling"] == pytest.approx(math.log(clusters))
+    assert 0 <= logged["val/mi_bound"] <= math.log(clusters)
+    assert len(said) == 1
+    assert f"lowers `num_clusters` from 8 to {clusters}: {count} pairs" in said[0]
 
 
 class Quiet(TinySpeechModel):
