@@ -66,7 +66,8 @@ class MIBoundCallback(Callback):
             callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns
             ``(B, T', D)`` or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the
             module, else its ``forward``.
-        every_n_epochs: In ``fit``, validate with the bound every n-th epoch only.
+        every_n_epochs: In ``fit``, log the bound at the first and then every n-th epoch only; in between, early
+            stopping sees the last value again.
         seed: Of the sections, the choice of utterances, the split and the k-means.
         log_name: Name of the headline. Two callbacks in one Trainer need different ones.
         batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
@@ -212,7 +213,7 @@ class MIBoundCallback(Callback):
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch = None
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if in_fit and (trainer.current_epoch + 1) % self.every_n_epochs:
+        if in_fit and trainer.current_epoch % self.every_n_epochs:
             return
         encoder = self._find_encoder(pl_module)
         self._epoch = ValidationEpoch(encoder, self._sampler, self.pooling, self.max_pairs, self.seed)

@@ -23,6 +23,11 @@ def gather(value: T) -> list[T]:
     return values
 
 
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def rank() -> int:
     """Number of this process, 0 where there is only one."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -161,8 +161,8 @@ def frames_in_output(output: Any, batch_size: int) -> Tensor | None:
         1.0
     """
     if isinstance(output, Tensor):
-        fits = output.is_floating_point() and output.ndim in (2, 3) and output.shape[0] == batch_size
-        return output if fits else None
+        fits = output.ndim in (2, 3) and output.shape[0] == batch_size and output.numel() > 0
+        return output if fits and output.is_floating_point() else None
     if hasattr(output, "_asdict"):
         output = output._asdict()
     if isinstance(output, Mapping):

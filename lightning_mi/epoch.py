@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lightning_mi.batches import Waveforms
-from lightning_mi.distributed import gather, rank
+from lightning_mi.distributed import gather, rank, world_size
 from lightning_mi.embedding import Encoder, Pooling, pool
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.guest import guest
@@ -139,12 +139,11 @@ class ValidationEpoch:
         gaps = [gap.name for gap in self._sampler.gaps]
         *others, headline = self._encoder.layer_names
         wanted = [(headline, gap) for gap in gaps] + [(layer, gaps[0]) for layer in others]
-        num_processes = len(gather(None))
         own: dict[Key, MIEstimate | str] = {}
         for number, (layer, gap) in enumerate(wanted):
             metric = self._metric(layer, 1 + gaps.index(gap), num_clusters, device)
             metric.sync()
-            if number % num_processes == rank():
+            if number % world_size() == rank():
                 try:
                     own[layer, gap] = metric.estimate()
                 except Exception as error:  # the other processes wait for an answer

@@ -60,7 +60,7 @@ def guest(module: nn.Module, seed: int) -> Iterator[None]:
 class _Buffers:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.found = [(name, x, _copy(x)) for name, x in module._buffers.items()]
+        self.found = [(name, x, None if x is None else x.detach().clone()) for name, x in module._buffers.items()]
 
     def restore(self) -> None:
         now = self.module._buffers
@@ -89,7 +89,7 @@ class _Attributes:
 
 def _copy(value: Any) -> Any:
     """A copy of what the body could change in place, else ``None``."""
-    if isinstance(value, Tensor) and type(value) in (Tensor, nn.Buffer):
+    if type(value) is Tensor:
         return value.detach().clone() if value.numel() <= _SMALL else None
     return copy.copy(value) if type(value) in _CONTAINERS else None
 

@@ -43,7 +43,18 @@ class PairStore:
 
     def add(self, keys: Tensor, priorities: Tensor, groups: Tensor, embeddings: dict[str, Tensor]) -> None:
         """Add n pairs, ``(n,)`` int64 each on the host, and, for each layer, embeddings ``(n, 1 + G, D)`` of the
-        anchor and its partners, on any device."""
+        anchor and its partners, on any device.
+
+        Raises:
+            ValueError: If G or D differs from what was added before; nothing is added then.
+        """
+        for name, z in embeddings.items():
+            held = self._embeddings.get(name, [z])[0]
+            if held.shape[1:] != z.shape[1:]:
+                raise ValueError(
+                    f"the embeddings of {name!r} must have the same shape in all batches, got "
+                    f"{tuple(z.shape[1:])} after {tuple(held.shape[1:])}."
+                )
         self.keys = torch.cat([self.keys, keys])
         self.priorities = torch.cat([self.priorities, priorities])
         self.groups = torch.cat([self.groups, groups])

@@ -147,8 +147,8 @@ class SectionSampler:
         utterances, lengths = content_hash(samples, lengths).cpu(), lengths.cpu()
         rows, rounds = self._anchors(lengths)
         starts = self._starts(utterances[rows], rounds, lengths[rows]).to(samples.device)
-        columns = starts[:, :, None] + torch.arange(self.segment, device=samples.device)
-        cut = samples[rows.to(samples.device)][:, None].expand(-1, columns.shape[1], -1).gather(2, columns)
+        firsts = starts + (rows * samples.shape[1]).to(samples.device)[:, None]
+        cut = samples.flatten()[firsts[:, :, None] + torch.arange(self.segment, device=samples.device)]
         sounding = ((cut != cut[..., :1]).any(dim=2) & torch.isfinite(cut).all(dim=2)).all(dim=1)
         used = sounding.cpu()
         groups = utterances

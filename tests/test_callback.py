@@ -192,20 +192,15 @@ def test_progress_bar_and_loggers(tmp_path):
     assert {f"mi_bound/{name}" for name in DETAILS} <= set(events.Tags()["scalars"])
 
 
-def test_every_n_epochs():
-    at = []
-
-    class Keep(pl.Callback):
-        def on_validation_end(self, trainer, pl_module):
-            if "val/mi_bound" in trainer.logged_metrics and not trainer.sanity_checking:
-                at.append(trainer.current_epoch)
-
-    trainer = quiet_trainer(max_epochs=5, callbacks=[callback(every_n_epochs=2), Keep()], logger=True)
-    trainer.logger._save_dir = None
-    counted = []
-    trainer.callbacks[0]._waveforms = lambda *args: counted.append(trainer.current_epoch)
+def test_every_n_epochs_with_strict_early_stopping():
+    one, at = callback(every_n_epochs=2), []
+    waveforms = one._waveforms
+    one._waveforms = lambda batch: at.append(trainer.current_epoch) or waveforms(batch)
+    stopping = EarlyStopping("val/mi_bound", mode="max", patience=10, strict=True)
+    trainer = quiet_trainer(max_epochs=5, callbacks=[one, stopping], num_sanity_val_steps=0)
     trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(utterances(32)))
-    assert sorted(set(counted)) == [0, 1, 3]  # the sanity check, then every second epoch
+    assert sorted(set(at)) == [0, 2, 4]
+    assert trainer.current_epoch == 5
 
 
 def test_two_callbacks_side_by_side():
@@ -518,6 +513,8 @@ def raises(z):
         (lambda: Broken(lambda z: z * float("nan")), None, "200 with NaN or infinity"),
         (lambda: Broken(raises), None, "RuntimeError: out of something"),
         (lambda: Broken(lambda z: z[:5]), None, "Cannot tell which part of the output"),
+        (lambda: Broken(lambda z: z[:, :0]), None, "Cannot tell which part of the output"),
+        (lambda: Broken(lambda z: z[..., : 3 + (len(z) == 64)]), None, "the same shape in all batches"),
         (None, lambda: utterances(100, seconds=0.9), "0 usable pairs of sections, 100 utterances left out"),
         (None, lambda: torch.zeros(100, 2000), "100 too short"),
         (None, lambda: utterances(1), "1 usable pairs"),

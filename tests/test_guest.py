@@ -16,6 +16,7 @@ class Untidy(nn.Module):
         self.norm = nn.BatchNorm1d(4)
         self.frozen = nn.Dropout().eval()
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.register_buffer("large", torch.zeros(3, 1 << 19))
         self.calls = 0
         self.seen = []
         self.names = {"a": 1}
@@ -24,6 +25,7 @@ class Untidy(nn.Module):
 
     def forward(self, x):
         self.steps += 1
+        self.large += 1
         self.calls += 1
         self.seen.append(x)
         self.names["b"] = 2

@@ -75,7 +75,7 @@ def test_constant_points_fall_in_one_cluster(clusters):
     assert len(fit_kmeans(x, clusters).assign(x).unique()) == 1
 
 
-def test_gpu_path_on_the_host(monkeypatch):
+def test_gpu_path_on_the_host():
     """What runs on a GPU, with faiss searching on the host: as good as the host's own path."""
     x = torch.randn(1000, 6)
     host = fit_kmeans(x, 16)
