@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
-from lightning_mi.batches import UnknownStructureError, Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
 from lightning_mi.distributed import gather
 from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
@@ -24,6 +25,7 @@ from lightning_mi.epoch import (
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_int, check_positive_int
 from lightning_mi.segments import SectionSampler, parse_gaps
+from lightning_mi.strategies import ModelAccess
 
 
 class MIBoundCallback(Callback):
@@ -142,6 +144,19 @@ class MIBoundCallback(Callback):
         self.every_n_epochs = every_n_epochs
         self.seed = seed
         self.log_name = log_name
+        # What decides the number, beside the model and the data: kept in the checkpoint.
+        self._settings: dict[str, Any] = {
+            "num_clusters": num_clusters,
+            "max_pairs": max_pairs,
+            "segment_seconds": segment_seconds,
+            "gap_seconds": gap_seconds if isinstance(gap_seconds, (str, int, float)) else list(gap_seconds),
+            "sample_rate": sample_rate,
+            "layers": layers if layers is None or isinstance(layers, str) else list(layers),
+            "pooling": pooling,
+            "embed": embed if embed is None or isinstance(embed, str) else "a callable",
+            "seed": seed,
+            "pairs_per_utterance": pairs_per_utterance,
+        }
         gaps = parse_gaps(gap_seconds)
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
         self._epoch: ValidationEpoch | None = None
@@ -152,12 +167,34 @@ class MIBoundCallback(Callback):
         """Tells the callbacks of one Trainer apart."""
         return self._generate_state_key(log_name=self.log_name)
 
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """The settings, so that a resumed run can tell whether its curve goes on."""
+        return {"settings": dict(self._settings)}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Warn where the checkpoint's settings are others: its values cannot be compared with those to come."""
+        before = state_dict.get("settings", {})
+        changed = [
+            f"`{name}` was {before[name]!r} and is {value!r}"
+            for name, value in self._settings.items()
+            if name in before and before[name] != value
+        ]
+        if changed:
+            self._say(
+                "settings",
+                f"{self._name} is resumed with other settings: {', '.join(changed)}. Values before and after "
+                "cannot be compared.",
+            )
+
     # ---- hooks
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "predict":
             return
+        self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
             self._say("encoder", f"{self._name} embeds sections with {encoder.name}.", rank_zero_info)
@@ -186,7 +223,7 @@ class MIBoundCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._add_batch(trainer, pl_module, batch)
+        self._add_batch(trainer, batch)
 
     @override
     def on_test_batch_end(
@@ -198,7 +235,7 @@ class MIBoundCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._add_batch(trainer, pl_module, batch)
+        self._add_batch(trainer, batch)
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -215,21 +252,25 @@ class MIBoundCallback(Callback):
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         if in_fit and trainer.current_epoch % self.every_n_epochs:
             return
-        encoder = self._find_encoder(pl_module)
-        self._epoch = ValidationEpoch(encoder, self._sampler, self.pooling, self.max_pairs, self.seed)
+        try:
+            encoder = self._find_encoder(pl_module)
+        except (TypeError, ValueError) as error:  # the module has changed since the fit began
+            if not in_fit:
+                raise
+            self._no_value(trainer, str(error))
+            return
+        access = ModelAccess(trainer, pl_module)
+        self._epoch = ValidationEpoch(encoder, access, self._sampler, self.pooling, self.max_pairs, self.seed)
 
-    def _add_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _add_batch(self, trainer: Trainer, batch: Any) -> None:
         epoch = self._epoch
-        if epoch is None or epoch.error is not None:
+        if epoch is None:
             return
         with epoch.clock():
-            try:
-                epoch.add(pl_module, self._waveforms(batch), trainer.precision_plugin.forward_context())
-            except Exception as error:
-                # Nothing is lost yet in the sanity check, and the message says what to configure.
-                if trainer.sanity_checking and isinstance(error, UnknownStructureError):
-                    raise
-                epoch.error = f"{type(error).__name__}: {error}"
+            epoch.add(lambda: self._waveforms(batch))
+        # Nothing is lost yet in the sanity check, and the message says what to configure.
+        if trainer.sanity_checking and epoch.error is not None:
+            raise epoch.error
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None
@@ -238,22 +279,37 @@ class MIBoundCallback(Callback):
         with epoch.clock():
             try:
                 epoch.share()
-                estimates = epoch.estimates(self._affordable_clusters(epoch.num_pairs), pl_module.device)
+                estimates = epoch.estimates(self._affordable_clusters(epoch.num_pairs))
             except NoEstimateError as reason:
-                self._say("no value", f"{self._name} logs no value: {reason}")
+                self._no_value(trainer, str(reason))
                 return
         if epoch.skipped:
             self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
-        prefix = self.log_name.rsplit("/", 1)[-1]
-        values = {f"{prefix}/{name}": value for name, value in self._details(estimates)}
-        values[f"{prefix}/skipped"] = float(epoch.skipped)
-        values[f"{prefix}/seconds"] = max(gather(epoch.seconds))
+        values = {f"{self._prefix}/{name}": value for name, value in self._details(estimates)}
+        values[f"{self._prefix}/skipped"] = float(epoch.skipped)
+        values[f"{self._prefix}/seconds"] = max(gather(epoch.seconds))
         # All processes log the same values: their maximum is each of them, to the last bit.
         pl_module.log_dict(values, reduce_fx="max", sync_dist=True)
         headline = next(iter(estimates.values()))
         pl_module.log(self.log_name, headline.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
 
     # ---- its parts
+
+    def _no_value(self, trainer: Trainer, reason: str) -> None:
+        self._say("no value", f"{self._name} logs no value: {reason}")
+        monitors = [getattr(each, "monitor", None) for each in trainer.callbacks]  # type: ignore[attr-defined]
+        monitors += [config.monitor for config in trainer.lr_scheduler_configs]
+        if self.log_name in monitors:
+            # They would end the run, or take the last value for this epoch's. This is what is known of any model.
+            trainer.callback_metrics[self.log_name] = torch.tensor(0.0)
+
+    def _check_names(self, trainer: Trainer) -> None:
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(other, MIBoundCallback) and other is not self and other._prefix == self._prefix:
+                raise ValueError(
+                    f"`log_name` must end differently in each MIBoundCallback of a Trainer, got {self.log_name!r} "
+                    f"and {other.log_name!r}: both would log {self._prefix}/stderr."
+                )
 
     def _find_encoder(self, pl_module: LightningModule) -> Encoder:
         return find_encoder(pl_module, self.embed, self.layers)
@@ -287,6 +343,10 @@ class MIBoundCallback(Callback):
             if gap == headline_gap and self.layers is not None:
                 yield f"layers/{layer}/bound", estimate.bound
                 yield f"layers/{layer}/stderr", estimate.stderr
+
+    @property
+    def _prefix(self) -> str:
+        return self.log_name.rsplit("/", 1)[-1]
 
     @property
     def _name(self) -> str:

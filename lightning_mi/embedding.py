@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from lightning_mi.batches import UnknownStructureError
 
+Access = Callable[[Callable[[Tensor], Any], Tensor], Any]
 Pooling = Literal["mean", "boundary"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "boundary")
 OUTPUT = "output"  # the layer name of the encoder's own output
 
 _OUTPUT_NAMES = ("last_hidden_state", "hidden_states", "features", "embeddings", "representations", "z", "x")
 _NEAREST_NAMES_SHOWN = 5
+# Attributes under which sharding, activation checkpointing and torch.compile hold the module that they wrap.
+_WRAPPERS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod")
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,13 @@ class Encoder:
         """Names of the embeddings that :meth:`__call__` returns, in this order."""
         return tuple(name for name, _ in self.layers) or (OUTPUT,)
 
-    def __call__(self, waveforms: Tensor) -> dict[str, Tensor]:
+    def __call__(self, waveforms: Tensor, access: Access | None = None) -> dict[str, Tensor]:
         """Encode ``(B, T)`` or ``(B, 1, T)`` waveforms.
+
+        Args:
+            waveforms: The sections.
+            access: Calls the function that it is given with the waveforms that it is given, in the context that
+                the model is to be run in. ``None``: plainly.
 
         Returns:
             For each layer name a tensor ``(B, T', D)`` or ``(B, D)``.
@@ -53,12 +61,16 @@ class Encoder:
             UnknownStructureError: (a ValueError) if the call fails, an output has no known structure, or a
                 layer is not run.
         """
+        return self.frames(self.run(waveforms, access), len(waveforms))
+
+    def run(self, waveforms: Tensor, access: Access | None = None) -> dict[str, Any]:
+        """As :meth:`__call__`, and the outputs as they come, whatever they are."""
         if waveforms.ndim == 3 and not self.keeps_channel:
             waveforms = waveforms[:, 0]
         captured: dict[str, Any] = {}
         handles = [layer.register_forward_hook(_capture(captured, name)) for name, layer in self.layers]
         try:
-            output = self.call(waveforms)
+            output = self.call(waveforms) if access is None else access(self.call, waveforms)
         except (TypeError, NotImplementedError) as error:
             raise UnknownStructureError(
                 f"Calling {self.name} with waveforms of shape {tuple(waveforms.shape)} raised "
@@ -69,14 +81,18 @@ class Encoder:
             for handle in handles:
                 handle.remove()
         if not self.layers:
-            captured = {OUTPUT: output}
+            return {OUTPUT: output}
         missing = [name for name in self.layer_names if name not in captured]
         if missing:
             raise UnknownStructureError(
                 f"`layers` names {missing}, which {self.name} does not run. Name layers that it runs, or point "
                 "`embed=` at what runs them."
             )
-        return {name: self._frames(name, captured[name], len(waveforms)) for name in self.layer_names}
+        return {name: captured[name] for name in self.layer_names}
+
+    def frames(self, outputs: dict[str, Any], batch_size: int) -> dict[str, Tensor]:
+        """The embeddings ``(B, T', D)`` or ``(B, D)`` in what :meth:`run` returned."""
+        return {name: self._frames(name, output, batch_size) for name, output in outputs.items()}
 
     def _frames(self, name: str, output: Any, batch_size: int) -> Tensor:
         frames = frames_in_output(output, batch_size)
@@ -202,8 +218,8 @@ def _find_call(module: nn.Module, embed: str | Callable[..., Any] | None) -> tup
         return Encoder("`embed`", _bind(module, embed)), embed if isinstance(embed, nn.Module) else module
     known = list(_known_models(module))
     trained = [found for found in known if any(p.requires_grad for p in found[1].parameters())]
-    for name, model, call in (*trained, *known):
-        return Encoder(f"`{name or 'the module itself'}`", call, keeps_channel=False), model
+    for name, model, call, layers in (*trained, *known):
+        return Encoder(f"`{name or 'the module itself'}`", call, layers, keeps_channel=False), model
     if not _has_forward(module):
         raise ValueError(
             f"Cannot tell how to embed waveforms: {type(module).__name__} holds no torchaudio Wav2Vec2Model, no "
@@ -213,27 +229,42 @@ def _find_call(module: nn.Module, embed: str | Callable[..., Any] | None) -> tup
     return Encoder("`forward`", module), module
 
 
-def _known_models(module: nn.Module) -> Iterator[tuple[str, nn.Module, Callable[[Tensor], Any]]]:
+_Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Module], ...]]
+
+
+def _known_models(module: nn.Module) -> Iterator[_Known]:
     """Outermost models of known libraries, told by the names of their classes: neither is imported."""
     inside: set[nn.Module] = set()
-    for name, model in module.named_modules():
+    for name, (wrapper, model) in _named_submodules(module).items():
         if model in inside:
             continue
         classes = {(base.__module__.partition(".")[0], base.__name__) for base in type(model).__mro__}
         if ("torchaudio", "Wav2Vec2Model") in classes:
             inside.update(model.modules())
-            yield name, model, _torchaudio_call(model)
+            # Not the output itself, which may be the logits of a fine-tuned head; and through `forward`, to
+            # which sharding is attached, hence not by `extract_features`.
+            yield name, wrapper, wrapper, ((OUTPUT, _last_block(model)),)
         elif ("transformers", "PreTrainedModel") in classes and getattr(
             model, "main_input_name", None
         ) == "input_values":
             inside.update(model.modules())
             # Without its head: what a pre-training head returns is not the representation.
-            yield name, model, model.base_model
+            base: Any = model.base_model
+            yield name, wrapper, wrapper if base is model else base, ()
 
 
-def _torchaudio_call(model: nn.Module) -> Callable[[Tensor], Any]:
-    # Not `forward`, whose last step may be the logits of a fine-tuned head.
-    return lambda waveforms: model.extract_features(waveforms)[0][-1]  # type: ignore[operator]
+def _named_submodules(module: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
+    """``module.named_modules()`` under the names that they had before something was wrapped around them: the
+    outermost wrapper, which is to be called, and what it wraps; the same where there is none."""
+    named: dict[str, tuple[nn.Module, nn.Module]] = {}
+    for name, submodule in module.named_modules():
+        name = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        named[name] = (named.get(name, (submodule,))[0], submodule)
+    return named
+
+
+def _last_block(model: Any) -> nn.Module:
+    return model.encoder.transformer.layers[-1]
 
 
 def _has_forward(module: nn.Module) -> bool:
@@ -270,7 +301,7 @@ def _resolve(module: nn.Module, dotted: str) -> Any:
     target: Any = module
     for part in dotted.split("."):
         if not hasattr(target, part):
-            names = [name for name, _ in module.named_modules() if name]
+            names = [name for name in _named_submodules(module) if name]
             names += [name for name in dir(type(module)) if name in vars(type(module)) and name[0] != "_"]
             raise ValueError(
                 f"`embed` must name a submodule or a method of {type(module).__name__}, got {dotted!r}."
@@ -283,7 +314,7 @@ def _resolve(module: nn.Module, dotted: str) -> Any:
 def _find_layers(
     module: nn.Module, root: nn.Module, layers: str | Sequence[str]
 ) -> tuple[tuple[str, nn.Module], ...]:
-    named = {name: submodule for name, submodule in module.named_modules() if name}
+    named = {name: wrapper for name, (wrapper, _) in _named_submodules(module).items() if name}
     if layers == "all":
         stacks = [stack for stack in root.modules() if isinstance(stack, (nn.ModuleList, nn.Sequential))]
         if not stacks:
@@ -291,7 +322,8 @@ def _find_layers(
                 f"`layers='all'` finds no list of blocks in {type(root).__name__}. Name the layers instead."
                 f"{_nearest('layers', named)}"
             )
-        blocks = set(max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters())))
+        # Not by parameters: where they are sharded, processes hold different numbers of them.
+        blocks = set(max(stacks, key=lambda stack: sum(1 for _ in stack.modules())))
         return tuple((name, submodule) for name, submodule in named.items() if submodule in blocks)
     patterns = [layers] if isinstance(layers, str) else list(layers)
     chosen: dict[str, nn.Module] = {}

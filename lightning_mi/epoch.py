@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from lightning_mi.batches import Waveforms
 from lightning_mi.distributed import gather, rank, world_size
@@ -18,12 +19,17 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.guest import guest
 from lightning_mi.metric import MIBound
 from lightning_mi.pairs import PairStore
-from lightning_mi.segments import SectionSampler
+from lightning_mi.segments import Sections, SectionSampler
+from lightning_mi.strategies import ModelAccess
 
 FEWEST_PAIRS = 4  # two to fit on and two to score
 FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
 
 Key = tuple[str, str]  # the names of a layer and of a gap
+T = TypeVar("T")
+
+# What the user's data and settings can bring about; a batch too large for the device is one of them.
+_BAD_INPUT = (ValueError, MemoryError, torch.OutOfMemoryError)
 
 
 class NoEstimateError(Exception):
@@ -43,11 +49,26 @@ def affordable_clusters(num_clusters: int, num_pairs: int) -> int:
     return num_clusters if num_clusters <= most else 2 ** int(math.log2(most))
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """What one process tells the others about its error."""
+
+    text: str
+    is_bad_input: bool
+
+
+def _describe(error: Exception | None) -> _Failure | None:
+    if error is None:
+        return None
+    return _Failure(f"{type(error).__name__}: {error}", isinstance(error, _BAD_INPUT))
+
+
 class ValidationEpoch:
     """What is gathered between the start and the end of one validation epoch.
 
     Args:
-        encoder: How the model is called.
+        encoder: How the model is asked for embeddings.
+        access: How the model is called.
         sampler: Which sections it is called with.
         pooling: How frames become one vector.
         max_pairs: The most pairs that are held.
@@ -63,45 +84,51 @@ class ValidationEpoch:
     """
 
     def __init__(
-        self, encoder: Encoder, sampler: SectionSampler, pooling: Pooling, max_pairs: int, seed: int
+        self,
+        encoder: Encoder,
+        access: ModelAccess,
+        sampler: SectionSampler,
+        pooling: Pooling,
+        max_pairs: int,
+        seed: int,
     ) -> None:
         self._encoder = encoder
+        self._access = access
         self._sampler = sampler
         self._pooling: Pooling = pooling
         self._seed = seed
         self._store = PairStore(max_pairs)
+        self._has_called = False
         self.too_short = self.silent = self.non_finite = self.num_pairs = 0
         self.seconds = 0.0
-        self.error: str | None = None
+        self.error: Exception | None = None
 
-    def add(self, module: nn.Module, waveforms: Waveforms, precision: AbstractContextManager[Any]) -> None:
-        """Cut the sections of a batch, encode with ``module``, under ``precision``, those that may be used, and
-        keep one vector of each."""
-        sections = self._sampler(waveforms)
-        self.too_short += sections.too_short
-        self.silent += sections.silent
-        admitted = self._store.admits(sections.keys, sections.priorities)
-        samples = sections.samples[admitted.to(sections.samples.device)]
-        if len(samples) == 0:
-            return
-        batch = samples.flatten(0, 1)
-        with guest(module, self._seed), precision:
-            outputs = self._encoder(batch[:, None] if sections.has_channel else batch)
-        embeddings = {
-            name: pool(frames.unflatten(0, samples.shape[:2]), self._pooling) for name, frames in outputs.items()
-        }
-        keys, priorities, groups = sections.keys, sections.priorities, sections.groups
-        self._store.add(keys[admitted], priorities[admitted], groups[admitted], embeddings)
+    def add(self, read_batch: Callable[[], Waveforms]) -> None:
+        """Cut the sections of a batch, encode those that may be used, and keep one vector of each.
+
+        An exception is kept in ``error``, and nothing is added from then on. Where all processes must call the
+        model in step, each calls it once a batch even so, and what the call raises is raised here: the others
+        are in the middle of the same call.
+        """
+        in_step = self._access.in_step
+        parts = self._unless_failed(lambda: self._cut(read_batch()))
+        if not parts and in_step:
+            self._run(self._placeholder())
+        for part in parts or []:
+            outputs = self._run(part) if in_step else self._unless_failed(partial(self._run, part))
+            if outputs is not None:
+                self._unless_failed(partial(self._keep, part, outputs))
 
     def share(self) -> None:
         """Agree with the other processes on the pairs, and leave in the store this process's share of them.
 
         Raises:
-            NoEstimateError: On every process, if one of them gave up or too few pairs are left.
+            NoEstimateError: On every process, if there was bad input, every process that called the model failed,
+                or too few pairs are left.
+            Exception: On every process, if only some of those that called the model failed: what they met, and
+                on the others a RuntimeError that says so.
         """
-        errors = [error for error in gather(self.error) if error is not None]
-        if errors:
-            raise NoEstimateError(errors[0])
+        self._settle(gather((self._has_called, _describe(self.error))))
         everyone = gather((self._store.keys, self._store.priorities))
         keys, priorities = (torch.cat(column) for column in zip(*everyone, strict=True))
         self._store.keep(keys, priorities)
@@ -125,13 +152,67 @@ class ValidationEpoch:
                 f"`sample_rate={rate}`: check `segment_seconds`, `gap_seconds` and the validation data."
             )
 
-    def estimates(self, num_clusters: int, device: torch.device) -> dict[Key, MIEstimate]:
+    def _cut(self, waveforms: Waveforms) -> Sequence[Sections]:
+        """The sections that may be used, in parts that are each encoded by one call."""
+        sections = self._sampler(waveforms)
+        self.too_short += sections.too_short
+        self.silent += sections.silent
+        sections = sections.select(self._store.admits(sections.keys, sections.priorities))
+        if len(sections.samples) == 0:
+            return []
+        if self._access.in_step:
+            return [sections]
+        # No call is larger than the batch that the model has just been validated on.
+        return sections.split(max(1, waveforms.samples.numel() // sections.samples[0].numel()))
+
+    def _run(self, sections: Sections) -> dict[str, Any]:
+        self._has_called = True
+        batch = sections.samples.flatten(0, 1)
+        with guest(self._access.module, self._seed):
+            return self._encoder.run(batch[:, None] if sections.has_channel else batch, self._access)
+
+    def _keep(self, sections: Sections, outputs: dict[str, Any]) -> None:
+        pairs = sections.samples.shape[:2]
+        embeddings = {
+            name: pool(frames.unflatten(0, pairs), self._pooling)
+            for name, frames in self._encoder.frames(outputs, pairs.numel()).items()
+        }
+        self._store.add(sections.keys, sections.priorities, sections.groups, embeddings)
+
+    def _placeholder(self) -> Sections:
+        """An anchor without partners, to call the model with where there is nothing to encode."""
+        module: Any = self._access.module
+        samples = torch.zeros(1, 1, self._sampler.segment, device=module.device, dtype=module.dtype)
+        none = torch.empty(0, dtype=torch.int64)
+        return Sections(samples, none, none, none, too_short=0, silent=0, has_channel=False)
+
+    def _unless_failed(self, step: Callable[[], T]) -> T | None:
+        if self.error is None:
+            try:
+                return step()
+            except Exception as error:
+                self.error = error
+        return None
+
+    def _settle(self, everyone: list[tuple[bool, _Failure | None]]) -> None:
+        failures = [failure for _, failure in everyone if failure is not None]
+        if not failures:
+            return
+        if all(failure.is_bad_input for failure in failures) or all(
+            failure is not None for has_called, failure in everyone if has_called
+        ):
+            raise NoEstimateError(failures[0].text)
+        # Equal weights, and only some fail: neither the settings nor the model, but a broken machine or file.
+        if self.error is not None:
+            raise self.error
+        raise RuntimeError(f"Another process failed to embed the sections of its utterances: {failures[0].text}")
+
+    def estimates(self, num_clusters: int) -> dict[Key, MIEstimate]:
         """The bound of the headline layer at each gap, then of the other layers at the first gap; the headline
         comes first. Estimating is shared out among the processes, and every one gets all results.
 
         Args:
             num_clusters: K.
-            device: That of the model, for what the processes exchange.
 
         Raises:
             NoEstimateError: On every process, if an estimate failed.
@@ -141,7 +222,7 @@ class ValidationEpoch:
         wanted = [(headline, gap) for gap in gaps] + [(layer, gaps[0]) for layer in others]
         own: dict[Key, MIEstimate | str] = {}
         for number, (layer, gap) in enumerate(wanted):
-            metric = self._metric(layer, 1 + gaps.index(gap), num_clusters, device)
+            metric = self._metric(layer, 1 + gaps.index(gap), num_clusters)
             metric.sync()
             if number % world_size() == rank():
                 try:
@@ -157,11 +238,12 @@ class ValidationEpoch:
             estimates[key] = found
         return estimates
 
-    def _metric(self, layer: str, partner: int, num_clusters: int, device: torch.device) -> MIBound:
-        metric = MIBound(num_clusters, seed=self._seed, sync_on_compute=False).to(device)
+    def _metric(self, layer: str, partner: int, num_clusters: int) -> MIBound:
+        metric = MIBound(num_clusters, seed=self._seed, sync_on_compute=False).to(self._access.module.device)
         z = self._store.embeddings(layer)
         if z is not None and len(z):
-            metric.update(z[:, 0], z[:, partner], self._store.groups.to(z.device))
+            groups, keys = self._store.groups.to(z.device), self._store.keys.to(z.device)
+            metric.update(z[:, 0], z[:, partner], groups, keys)
         return metric
 
     @property

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-_SMALL = 1 << 20  # elements; a larger tensor that is no buffer is a cache of activations, not a counter
-_CONTAINERS = (list, dict, set, deque)
-_OWN_ATTRIBUTES = frozenset(vars(nn.Module()))  # of every module: parameters, submodules, hooks
+_LARGEST_TENSOR = 1 << 20  # elements; a larger tensor that is no buffer is a cache of activations, not a counter
+_LARGEST_CONTAINER = 10_000  # entries; what lies inside a larger one is data, not state
+_DEEPEST = 4  # containers inside containers
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+_OWN_ATTRIBUTES = frozenset(vars(nn.Module()))  # of every module: the registries, hooks
+_SHARDING_LIBRARIES = ("torch.distributed", "deepspeed")  # whose wrappers keep books of their own
+
+Restore = Callable[[], object]
 
 
 @contextmanager
 def guest(module: nn.Module, seed: int) -> Iterator[None]:
-    """Run the body in eval mode, without gradients, with its own random numbers, and without a trace.
+    """Run the body in eval mode, uncompiled, without gradients, with its own random numbers, without a trace.
 
-    On leaving, each submodule's training mode, buffers and plain attributes (counters, lists, cached tensors),
-    and the random generators of torch, of the module's CUDA device, of numpy and of python are as before.
+    On leaving, the training mode, the buffers and the plain attributes (counters, lists, cached tensors, random
+    generators) of each submodule, what its registries hold, and which parameters require gradients are as
+    before; so are the random generators of torch, of the module's CUDA devices, of numpy and of python. What
+    ``torch.compile`` has compiled is neither used nor added to: new shapes would change later graphs.
+
+    Not seen, hence not restored: objects that are neither containers nor modules, and parameters that a forward
+    in eval mode writes to.
 
     Args:
         module: The module that the body runs.
@@ -40,86 +50,146 @@ def guest(module: nn.Module, seed: int) -> Iterator[None]:
         True
     """
     submodules = list(module.modules())
-    modes = [submodule.training for submodule in submodules]
-    buffers = [_Buffers(submodule) for submodule in submodules]
-    attributes = [_Attributes(submodule) for submodule in submodules]
-    with torch.no_grad(), _own_randomness(_cuda_device(module), seed):
+    restores = [_remember_mode(submodule) for submodule in submodules]
+    restores += [restore for submodule in submodules for restore in _remember_state(submodule)]
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), _own_randomness(_cuda_devices(module), seed):
         try:
             for submodule in submodules:
                 submodule.training = False
             yield
         finally:
-            for submodule, mode in zip(submodules, modes, strict=True):
-                submodule.training = mode
-            for kept in buffers:
-                kept.restore()
-            for found in attributes:
-                found.restore()
+            for restore in restores:
+                restore()
 
 
-class _Buffers:
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.found = [(name, x, None if x is None else x.detach().clone()) for name, x in module._buffers.items()]
+def _remember_mode(module: nn.Module) -> Restore:
+    training = module.training
+    required = [(p, p.requires_grad) for p in module._parameters.values() if p is not None]
 
-    def restore(self) -> None:
-        now = self.module._buffers
-        for name in now.keys() - {name for name, _, _ in self.found}:
-            del now[name]
-        for name, x, value in self.found:
-            now[name] = x
-            _put_back(x, value)
+    def restore() -> None:
+        module.training = training
+        for parameter, requires_grad in required:
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
 
-
-class _Attributes:
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.found = {
-            name: (value, _copy(value)) for name, value in vars(module).items() if name not in _OWN_ATTRIBUTES
-        }
-
-    def restore(self) -> None:
-        now = vars(self.module)
-        for name in now.keys() - self.found.keys() - _OWN_ATTRIBUTES:
-            del now[name]
-        for name, (value, kept) in self.found.items():
-            now[name] = value
-            _put_back(value, kept)
+    return restore
 
 
-def _copy(value: Any) -> Any:
-    """A copy of what the body could change in place, else ``None``."""
-    if type(value) is Tensor:
-        return value.detach().clone() if value.numel() <= _SMALL else None
-    return copy.copy(value) if type(value) in _CONTAINERS else None
-
-
-def _put_back(value: Any, kept: Any) -> None:
-    if kept is None:
+def _remember_state(module: nn.Module) -> Iterator[Restore]:
+    if type(module).__module__.startswith(_SHARDING_LIBRARIES):
         return
-    if isinstance(value, Tensor):
-        if not torch.equal(value, kept):
-            value.copy_(kept)
-    elif isinstance(value, (set, dict)):
-        if value != kept:
-            value.clear()
-            value.update(kept)
-    elif len(value) != len(kept) or any(a is not b for a, b in zip(value, kept, strict=True)):
-        value.clear()
-        value.extend(kept)
+    yield _remember_registries(module)
+    for buffer in module._buffers.values():
+        if buffer is not None:
+            yield _remember_tensor(buffer)
+    yield _remember_attributes(module)
+    for name, value in vars(module).items():
+        if name not in _OWN_ATTRIBUTES:
+            yield from _remember(value)
 
 
-def _cuda_device(module: nn.Module) -> torch.device | None:
-    return next((p.device for p in module.parameters() if p.is_cuda), None)
+def _remember_registries(module: nn.Module) -> Restore:
+    names = {registry: set(vars(module)[registry]) for registry in _REGISTRIES}
+    buffers = dict(module._buffers)
+
+    def restore() -> None:
+        for registry, known in names.items():
+            entries = vars(module)[registry]
+            for name in entries.keys() - known:
+                del entries[name]
+        module._buffers.update(buffers)
+
+    return restore
+
+
+def _remember_attributes(module: nn.Module) -> Restore:
+    found = {name: value for name, value in vars(module).items() if name not in _OWN_ATTRIBUTES}
+
+    def restore() -> None:
+        now = vars(module)
+        for name in now.keys() - found.keys() - _OWN_ATTRIBUTES:
+            del now[name]
+        now.update(found)
+
+    return restore
+
+
+def _remember(value: Any, depth: int = 0) -> Iterator[Restore]:
+    """What puts back the inside of ``value``, where the body could have changed it in place."""
+    if type(value) is Tensor:
+        if value.numel() <= _LARGEST_TENSOR:
+            yield _remember_tensor(value)
+    elif type(value) in (list, deque, dict, set):
+        yield _remember_container(value)
+        if depth < _DEEPEST and len(value) <= _LARGEST_CONTAINER:
+            for entry in value.values() if type(value) is dict else value:
+                yield from _remember(entry, depth + 1)
+    elif isinstance(value, torch.Generator):
+        yield partial(value.set_state, value.get_state())
+    elif isinstance(value, np.random.Generator):
+        yield partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    elif isinstance(value, np.random.RandomState):
+        yield partial(value.set_state, value.get_state())
+    elif isinstance(value, random.Random):
+        yield partial(value.setstate, value.getstate())
+
+
+def _remember_tensor(x: Tensor) -> Restore:
+    kept = x.detach().clone()
+
+    def restore() -> None:
+        # Versions do not tell: batch normalisation writes without counting.
+        if not torch.equal(x, kept):
+            x.copy_(kept)
+
+    return restore
+
+
+def _remember_container(value: Any) -> Restore:
+    if isinstance(value, set):
+        members = set(value)
+
+        def restore() -> None:
+            value.intersection_update(members)
+            value.update(members)
+
+    elif isinstance(value, dict):
+        entries = list(value.items())
+
+        def restore() -> None:
+            if not _same(value.items(), entries):
+                value.clear()
+                value.update(entries)
+
+    else:
+        items = list(value)
+
+        def restore() -> None:
+            if not _same(enumerate(value), list(enumerate(items))):
+                value.clear()
+                value.extend(items)
+
+    return restore
+
+
+def _same(now: Iterable[tuple[Any, Any]], before: list[tuple[Any, Any]]) -> bool:
+    # By identity: tensors among the values cannot be compared to one truth value.
+    now = list(now)
+    return len(now) == len(before) and all(
+        a is b and (k is m or k == m) for (k, a), (m, b) in zip(now, before, strict=True)
+    )
+
+
+def _cuda_devices(module: nn.Module) -> list[torch.device]:
+    return sorted({p.device for p in module.parameters() if p.is_cuda}, key=lambda device: device.index)
 
 
 @contextmanager
-def _own_randomness(cuda_device: torch.device | None, seed: int) -> Iterator[None]:
+def _own_randomness(cuda_devices: list[torch.device], seed: int) -> Iterator[None]:
     # numpy's legacy generator is the one that models draw from.
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     generators = [torch.default_generator]
-    if cuda_device is not None:
-        generators.append(torch.cuda.default_generators[cuda_device.index])
+    generators += [torch.cuda.default_generators[device.index] for device in cuda_devices]
     torch_states = [generator.get_state() for generator in generators]
     try:
         random.seed(seed)

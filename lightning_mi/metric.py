@@ -23,7 +23,9 @@ from lightning_mi.estimator.checks import (
 )
 from lightning_mi.hashing import mix
 
-_OWN_GROUP = torch.iinfo(torch.int64).min  # stands in the state for "a group of its own"
+_NONE = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
+
+_NUMBERS = ("groups", "keys")
 
 
 class MIBound(Metric):
@@ -42,6 +44,8 @@ class MIBound(Metric):
     - ``z_b`` (:class:`~torch.Tensor`): ``(B, D')`` floating-point, embeddings of the second sections.
     - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (an utterance, a
       speaker) never stand on both sides of the split. Without it each row is its own group.
+    - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, what tells rows apart (a number of the pair).
+      With it the order of the updates and the number of processes do not change the value either.
 
     As output of ``compute`` the metric returns:
 
@@ -84,6 +88,7 @@ class MIBound(Metric):
     z_a: list[Tensor]
     z_b: list[Tensor]
     groups: list[Tensor]
+    keys: list[Tensor]
 
     def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -92,34 +97,41 @@ class MIBound(Metric):
         self.num_clusters = num_clusters
         self.seed = seed
         self._estimate: MIEstimate | None = None
-        for state in ("z_a", "z_b", "groups"):
+        for state in ("z_a", "z_b", *_NUMBERS):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
-    def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None) -> None:
-        """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` ``(B,)`` int64."""
+    def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
+        """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` and ``keys``, ``(B,)``
+        int64 each."""
         check_embeddings("z_a", z_a)
         check_embeddings("z_b", z_b)
         check_same_rows("z_b", z_b.shape[0], "z_a", z_a.shape[0])
-        if groups is None:
-            groups = torch.full((z_a.shape[0],), _OWN_GROUP, device=z_a.device)
-        check_integer_vector("groups", groups, z_a.shape[0])
+        numbers = {}
+        for name, value in zip(_NUMBERS, (groups, keys), strict=True):
+            if value is None:
+                value = torch.full((z_a.shape[0],), _NONE, device=z_a.device)
+            check_integer_vector(name, value, z_a.shape[0])
+            numbers[name] = value.detach().to(torch.int64)
         self.z_a.append(z_a.detach())
         self.z_b.append(z_b.detach())
-        self.groups.append(groups.detach().to(torch.int64))
+        self.groups.append(numbers["groups"])
+        self.keys.append(numbers["keys"])
 
     def compute(self) -> Tensor:
         """The bound on all pairs so far, from all processes: a 0-d float32 tensor, in nats."""
         if not len(self.z_a):  # a list of updates, or one tensor when the processes are synchronised
             raise ValueError("MIBound has seen no pairs: call `update(z_a, z_b)` before `compute()`.")
-        groups = dim_zero_cat(self.groups)
-        own = groups == _OWN_GROUP
+        groups, keys = dim_zero_cat(self.groups), dim_zero_cat(self.keys)
+        order = keys.argsort(stable=True)
         rows = torch.arange(len(groups), device=groups.device)
-        groups = rows if bool(own.all()) else torch.where(own, mix(rows), groups)
+        names = torch.where(keys == _NONE, rows, keys)
+        own = groups == _NONE
+        groups = names if bool(own.all()) else torch.where(own, mix(names), groups)
         self._estimate = mi_bound(
-            dim_zero_cat(self.z_a),
-            dim_zero_cat(self.z_b),
+            _reorder(dim_zero_cat(self.z_a), order),
+            _reorder(dim_zero_cat(self.z_b), order),
             num_clusters=self.num_clusters,
-            groups=groups,
+            groups=_reorder(groups, order),
             seed=self.seed,
         )
         return torch.tensor(self._estimate.bound, device=self.device)
@@ -147,9 +159,10 @@ class MIBound(Metric):
         return self._plot(val, ax)
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Module:
-        # Group numbers are 64-bit hashes: they change their device with the metric, and never their dtype.
-        super()._apply(fn, exclude_state=[*exclude_state, "groups"])
-        self.groups = apply_to_collection(self.groups, Tensor, lambda x: x.to(self.device))
+        # Groups and keys are 64-bit hashes: they change their device with the metric, and never their dtype.
+        super()._apply(fn, exclude_state=[*exclude_state, *_NUMBERS])
+        for name in _NUMBERS:
+            setattr(self, name, apply_to_collection(getattr(self, name), Tensor, lambda x: x.to(self.device)))
         return self
 
     def _sync_dist(
@@ -164,6 +177,12 @@ class MIBound(Metric):
             size, kind = torch.stack(list(gathered)).amax(dim=0).tolist()
             if not len(state):
                 state.append(torch.empty(0, size, dtype=kinds[kind], device=self.device))
-        if not len(self.groups):
-            self.groups.append(torch.empty(0, dtype=torch.int64, device=self.device))
+        for name in _NUMBERS:
+            if not len(getattr(self, name)):
+                getattr(self, name).append(torch.empty(0, dtype=torch.int64, device=self.device))
         super()._sync_dist(dist_sync_fn, process_group)
+
+
+def _reorder(x: Tensor, order: Tensor) -> Tensor:
+    in_order = torch.arange(len(order), device=order.device)
+    return x if torch.equal(order, in_order) else x[order.to(x.device)]

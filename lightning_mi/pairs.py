@@ -11,7 +11,8 @@ class PairStore:
 
     Priorities are hashes: which pairs are kept depends neither on their order nor on how they came in batches,
     and only those that may still be among them need to be encoded (bottom-k sampling; Cohen and Kaplan, PODC
-    2007). A pair that comes twice is kept once.
+    2007). A pair that comes twice is kept once. A pair that is pushed out leaves its place to the new one, so no
+    more than ``max_pairs`` are ever held.
 
     Args:
         max_pairs: The most pairs that are held.
@@ -34,12 +35,12 @@ class PairStore:
         self.keys = torch.empty(0, dtype=torch.int64)
         self.priorities = torch.empty(0, dtype=torch.int64)
         self.groups = torch.empty(0, dtype=torch.int64)
-        self._embeddings: dict[str, list[Tensor]] = {}
-        self._highest = torch.iinfo(torch.int64).max
+        self._places: dict[str, Tensor] = {}  # (places, 1 + G, D), the first n of which are taken
 
     def admits(self, keys: Tensor, priorities: Tensor) -> Tensor:
-        """Which of n pairs, ``(n,)`` int64 each, may be kept: ``(n,)`` bool, on the host."""
-        return ~torch.isin(keys, self.keys) & (priorities <= self._highest)
+        """Which of ``keys`` ``(n,)`` would be kept if they came now: ``(n,)`` bool."""
+        everyone = torch.cat([self.keys, keys]), torch.cat([self.priorities, priorities])
+        return self._lowest(*everyone)[len(self.keys) :]
 
     def add(self, keys: Tensor, priorities: Tensor, groups: Tensor, embeddings: dict[str, Tensor]) -> None:
         """Add n pairs, ``(n,)`` int64 each on the host, and, for each layer, embeddings ``(n, 1 + G, D)`` of the
@@ -49,52 +50,66 @@ class PairStore:
             ValueError: If G or D differs from what was added before; nothing is added then.
         """
         for name, z in embeddings.items():
-            held = self._embeddings.get(name, [z])[0]
+            held = self._places.get(name, z)
             if held.shape[1:] != z.shape[1:]:
                 raise ValueError(
                     f"the embeddings of {name!r} must have the same shape in all batches, got "
                     f"{tuple(z.shape[1:])} after {tuple(held.shape[1:])}."
                 )
-        self.keys = torch.cat([self.keys, keys])
-        self.priorities = torch.cat([self.priorities, priorities])
-        self.groups = torch.cat([self.groups, groups])
+        held_before = len(self.keys)
+        kept = self._lowest(torch.cat([self.keys, keys]), torch.cat([self.priorities, priorities]))
+        new = torch.nonzero(kept[held_before:])[:, 0]
+        left = torch.nonzero(~kept[:held_before])[:, 0]
+        places = torch.cat([left, torch.arange(held_before, held_before + len(new) - len(left))])
+        more = torch.empty(len(new) - len(left), dtype=torch.int64)
+        for name, own, theirs in (
+            ("keys", self.keys, keys),
+            ("priorities", self.priorities, priorities),
+            ("groups", self.groups, groups),
+        ):
+            own = torch.cat([own, more])
+            own[places] = theirs[new]
+            setattr(self, name, own)
         for name, z in embeddings.items():
-            self._embeddings.setdefault(name, []).append(z)
-        if len(self.keys) > self._max_pairs:
-            self.keep(self.keys, self.priorities)
-            if len(self.keys) == self._max_pairs:
-                self._highest = int(self.priorities.max())
+            self._make_room(name, z)
+            self._places[name][places.to(z.device)] = z[new.to(z.device)]
 
     def keep(self, keys: Tensor, priorities: Tensor) -> None:
         """Drop the pairs that are not among the ``max_pairs`` of lowest priority of these m, ``(m,)`` int64 each,
         which may hold those of other processes too."""
-        first = _first_of_each(keys)
-        keys, priorities = keys[first], priorities[first]
-        chosen = keys[priorities.argsort(stable=True)[: self._max_pairs]]
-        rows = torch.nonzero(torch.isin(self.keys, chosen))[:, 0]
-        self._select(rows[_first_of_each(self.keys[rows])])
+        self.drop(~torch.isin(self.keys, keys[self._lowest(keys, priorities)]))
 
     def drop(self, unwanted: Tensor) -> None:
         """Drop the pairs where ``unwanted`` ``(n,)``, bool on the host, is true."""
-        self._select(torch.nonzero(~unwanted)[:, 0])
+        if not bool(unwanted.any()):
+            return
+        rows = torch.nonzero(~unwanted)[:, 0]
+        self.keys, self.priorities, self.groups = self.keys[rows], self.priorities[rows], self.groups[rows]
+        for name, places in self._places.items():
+            self._places[name] = places[rows.to(places.device)]
 
     def embeddings(self, name: str) -> Tensor | None:
         """Embeddings ``(n, 1 + G, D)`` of a layer; ``None`` before anything was added."""
-        parts = self._embeddings.get(name)
-        if parts is None:
-            return None
-        if len(parts) > 1:
-            self._embeddings[name] = parts = [torch.cat(parts)]
-        return parts[0]
+        places = self._places.get(name)
+        return None if places is None else places[: len(self.keys)]
 
-    def _select(self, rows: Tensor) -> None:
-        if len(rows) == len(self.keys):
+    def _lowest(self, keys: Tensor, priorities: Tensor) -> Tensor:
+        """Mask ``(n,)`` of the ``max_pairs`` different keys of lowest priority; of equal keys the first."""
+        first = _first_of_each(keys)
+        mask = torch.zeros(len(keys), dtype=torch.bool)
+        mask[first[priorities[first].argsort(stable=True)[: self._max_pairs]]] = True
+        return mask
+
+    def _make_room(self, name: str, z: Tensor) -> None:
+        needed, old = len(self.keys), self._places.get(name)
+        if old is not None and len(old) >= needed:
             return
-        self.keys, self.priorities, self.groups = self.keys[rows], self.priorities[rows], self.groups[rows]
-        for name in self._embeddings:
-            z = self.embeddings(name)
-            assert z is not None
-            self._embeddings[name] = [z[rows.to(z.device)]]
+        # By doubling: each row is moved about once, and few pairs take little room.
+        count = min(self._max_pairs, max(needed, 0 if old is None else 2 * len(old)))
+        places = z.new_empty(count, *z.shape[1:])
+        if old is not None:
+            places[: len(old)] = old
+        self._places[name] = places
 
 
 def _first_of_each(values: Tensor) -> Tensor:

@@ -96,6 +96,22 @@ class Sections(NamedTuple):
     silent: int
     has_channel: bool
 
+    def select(self, rows: Tensor | slice) -> Sections:
+        """Those of some of the anchors: a mask ``(n,)`` bool on the host, or a slice."""
+        if isinstance(rows, Tensor) and bool(rows.all()):
+            return self
+        on_device = rows.to(self.samples.device) if isinstance(rows, Tensor) else rows
+        return self._replace(
+            samples=self.samples[on_device],
+            keys=self.keys[rows],
+            priorities=self.priorities[rows],
+            groups=self.groups[rows],
+        )
+
+    def split(self, most: int) -> list[Sections]:
+        """In parts of at most ``most`` anchors."""
+        return [self.select(slice(start, start + most)) for start in range(0, len(self.samples), most)]
+
 
 @dataclass(frozen=True)
 class SectionSampler:

@@ -35,6 +35,20 @@ def test_mixed_updates_with_and_without_groups():
     assert metric.estimate().num_groups == 201
 
 
+def test_with_keys_the_order_of_the_updates_does_not_count():
+    a, b = pairs()
+    keys, groups = torch.randint(10**12, (400,)), torch.arange(40).repeat(10)
+    for of_group in (None, groups):
+        values = set()
+        for _ in range(3):
+            rows = torch.randperm(400)
+            metric = MIBound(num_clusters=8)
+            for part in rows.split(64):
+                metric.update(a[part], b[part], None if of_group is None else of_group[part], keys[part])
+            values.add(metric.compute().item())
+        assert len(values) == 1
+
+
 def test_pickle_clone_reset_forward():
     a, b = pairs()
     metric = MIBound(num_clusters=8)
@@ -57,7 +71,7 @@ def test_states_are_kept_out_of_checkpoints_and_gradients():
     assert metric.state_dict() == {}
     assert not metric.z_a[0].requires_grad
     metric.persistent(True)
-    assert set(metric.state_dict()) == {"z_a", "z_b", "groups"}
+    assert set(metric.state_dict()) == {"z_a", "z_b", "groups", "keys"}
 
 
 def test_moves_dtype():
