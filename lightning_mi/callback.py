@@ -161,6 +161,7 @@ class MIBoundCallback(Callback):
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
         self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()
+        self._last: float | None = None
 
     @property
     def state_key(self) -> str:
@@ -169,12 +170,13 @@ class MIBoundCallback(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """The settings, so that a resumed run can tell whether its curve goes on."""
-        return {"settings": dict(self._settings)}
+        """The settings, so that a resumed run can tell whether its curve goes on, and the last value."""
+        return {"settings": dict(self._settings), "last": self._last}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint's settings are others: its values cannot be compared with those to come."""
+        self._last = state_dict.get("last")
         before = state_dict.get("settings", {})
         changed = [
             f"`{name}` was {before[name]!r} and is {value!r}"
@@ -274,7 +276,11 @@ class MIBoundCallback(Callback):
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None
-        if epoch is None or trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        if epoch is None:
+            if self._last is not None and self.log_name not in trainer.callback_metrics:  # after a resume
+                self._tell_monitors(trainer, self._last)
             return
         with epoch.clock():
             try:
@@ -291,17 +297,23 @@ class MIBoundCallback(Callback):
         # All processes log the same values: their maximum is each of them, to the last bit.
         pl_module.log_dict(values, reduce_fx="max", sync_dist=True)
         headline = next(iter(estimates.values()))
+        self._last = headline.bound
         pl_module.log(self.log_name, headline.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
 
     # ---- its parts
 
     def _no_value(self, trainer: Trainer, reason: str) -> None:
         self._say("no value", f"{self._name} logs no value: {reason}")
+        # Else they would take the last epoch's value for this one's. 0 is what is known of any model.
+        self._tell_monitors(trainer, 0.0)
+
+    def _tell_monitors(self, trainer: Trainer, value: float) -> None:
+        """What early stopping, checkpointing and schedulers see where nothing is logged: a missing value would end
+        the run."""
         monitors = [getattr(each, "monitor", None) for each in trainer.callbacks]  # type: ignore[attr-defined]
         monitors += [config.monitor for config in trainer.lr_scheduler_configs]
         if self.log_name in monitors:
-            # They would end the run, or take the last value for this epoch's. This is what is known of any model.
-            trainer.callback_metrics[self.log_name] = torch.tensor(0.0)
+            trainer.callback_metrics[self.log_name] = torch.tensor(value)
 
     def _check_names(self, trainer: Trainer) -> None:
         for other in trainer.callbacks:  # type: ignore[attr-defined]

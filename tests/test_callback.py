@@ -1,3 +1,4 @@
+import csv
 import math
 import warnings
 from collections import namedtuple
@@ -209,6 +210,12 @@ def test_two_callbacks_side_by_side():
     (logged,) = trainer.validate(TinySpeechModel(), loader(utterances(100)), verbose=False)
     assert logged["val/mi_bound"] != logged["val/mi_bound_far"]
     assert {"mi_bound/stderr", "mi_bound_far/stderr"} <= logged.keys()
+
+
+def test_two_callbacks_with_the_same_names_are_an_error():
+    both = [callback(), callback(log_name="test/mi_bound", seed=3)]
+    with pytest.raises(ValueError, match=r"must end differently.*both would log mi_bound/stderr"):
+        quiet_trainer(callbacks=both).validate(TinySpeechModel(), loader(utterances(100)), verbose=False)
 
 
 def test_several_validation_loaders_are_pooled():
@@ -461,6 +468,32 @@ def test_an_unknown_batch_is_one_warning_once_training_has_begun():
     assert "val/mi_bound" not in trainer.callback_metrics
 
 
+def test_any_exception_is_raised_in_the_sanity_check():
+    trainer = quiet_trainer(callbacks=[callback()])
+    with pytest.raises(RuntimeError, match="out of something"):
+        trainer.fit(Broken(raises), loader(utterances(32)), loader(utterances(64)))
+
+
+class Changes(TinySpeechModel):
+    """Goes by another name from the second epoch on."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.encoder = self.rnn
+            del self.rnn
+
+    def forward(self, x):
+        return (self.rnn if hasattr(self, "rnn") else self.encoder)(self.spectrum(x))[0]
+
+
+def test_a_module_that_changes_while_it_trains_is_one_warning():
+    trainer = quiet_trainer(callbacks=[callback(layers=["rnn"])], max_epochs=4)
+    with pytest.warns(UserWarning, match=r"logs no value: `layers` must name.*'rnn'") as caught:
+        trainer.fit(Changes(), loader(utterances(32)), loader(utterances(64)))
+    assert sum("logs no value" in str(w.message) for w in caught) == 1
+    assert trainer.current_epoch == 4
+
+
 class Broken(TinySpeechModel):
     """Its embeddings go through ``damage``."""
 
@@ -477,30 +510,52 @@ class Broken(TinySpeechModel):
 
 def nan_in_some(z):
     z = z.clone()
-    z[::10] = float("nan")
+    z[::10] = float("nan")  # an anchor in every fifth pair
     return z
 
 
-@pytest.mark.parametrize(
-    ("damage", "bound"),
-    [
-        (lambda z: torch.zeros_like(z), 0.0),
-        (lambda z: torch.full_like(z, 3.0), 0.0),
-        (lambda z: z * 1e6, None),
-        (lambda z: z * 1e-6, None),
-        (lambda z: z.sum(dim=-1, keepdim=True).expand_as(z), None),
-        (nan_in_some, None),
-    ],
-)
-def test_models_in_every_state(damage, bound):
-    logged, _ = validate(Broken(damage))
-    assert all(torch.isfinite(torch.tensor(value)) for value in logged.values())
-    if bound is None:
-        assert logged["val/mi_bound"] > 0.1
-    else:
-        assert logged["val/mi_bound"] == bound
+def infinity_in_one(z):
+    z = z.clone()
+    z[1, 0, 3] = float("inf")
+    return z
+
+
+def outlier_of_1e8(z):
+    z = z.clone()
+    if len(z) == 2 * 8:  # the last batch, and no other
+        z[4] = 1e8
+    return z
+
+
+STATES = {
+    "zero": lambda z: torch.zeros_like(z),
+    "constant": lambda z: torch.full_like(z, 3.0),
+    "constant but for rounding": lambda z: 3.0 + 1e-7 * z,
+    "rank one": lambda z: z.sum(dim=-1, keepdim=True).expand_as(z),
+    "exploding": lambda z: z * 1e6,
+    "vanishing": lambda z: z * 1e-6,
+    "vanishing further": lambda z: z * 1e-30,
+    "NaN in some": nan_in_some,
+    "infinity in some": infinity_in_one,
+    "an outlier of 1e8": outlier_of_1e8,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_models_in_every_state(state):
+    logged, said = validate(Broken(STATES[state]))
+    assert all(math.isfinite(value) for value in logged.values())
+    lost = {"NaN in some": 44, "infinity in some": 7}.get(state, 0)  # in 6 batches of 32 and one of 8
+    assert logged["mi_bound/pairs"] == 200 - lost
+    assert logged["mi_bound/skipped"] == lost
+    assert len(said) == bool(lost)
+    if state in ("zero", "constant", "constant but for rounding"):
+        assert logged["val/mi_bound"] == 0
         assert logged["mi_bound/active_clusters"] == 1
-    assert logged["mi_bound/pairs"] + logged["mi_bound/skipped"] == 200
+    else:
+        healthy, _ = validate(Broken(lambda z: z))
+        share = 0.1 if state == "rank one" else 0.75
+        assert logged["val/mi_bound"] > share * healthy["val/mi_bound"] > 0.1
 
 
 def raises(z):
@@ -535,6 +590,43 @@ def test_nothing_usable_is_one_warning_and_no_value(module, data, said):
     assert len(messages) == 1
     assert said in messages[0]
     assert not any("mi_bound" in name for name in trainer.callback_metrics)
+
+
+class Recovers(TinySpeechModel):
+    """Its embeddings are NaN in the first and the fourth epoch."""
+
+    def forward(self, x):
+        nan = self.trainer.validating or self.trainer.evaluating
+        return super().forward(x) * (float("nan") if nan and self.current_epoch in (0, 3) else 1.0)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/mi_bound"}}
+
+
+def test_monitors_survive_an_epoch_without_a_value(tmp_path):
+    logger = CSVLogger(tmp_path)
+    saves = ModelCheckpoint(
+        tmp_path / "saved", filename="{epoch}", monitor="val/mi_bound", mode="max", save_top_k=4
+    )
+    stopping = EarlyStopping("val/mi_bound", mode="max", patience=5, strict=True)
+    trainer = quiet_trainer(
+        callbacks=[callback(), saves, stopping], max_epochs=6, enable_checkpointing=True, logger=logger
+    )
+    with pytest.warns(UserWarning, match=r"logs no value: 0 usable pairs.*200 with NaN") as caught:
+        trainer.fit(Recovers(), loader(utterances(64, seed=1)), loader(utterances(200)))
+    assert sum("logs no value" in str(w.message) for w in caught) == 1
+    assert trainer.current_epoch == 6
+    scores = {path.split("epoch=")[1]: score.item() for path, score in saves.best_k_models.items()}
+    assert scores.keys() == {f"{epoch}.ckpt" for epoch in (1, 2, 4, 5)}  # never the broken ones
+    assert min(scores.values()) > 0.1
+    logger.finalize("success")
+    rows = list(csv.DictReader((tmp_path / "lightning_logs/version_0/metrics.csv").open()))
+    assert [int(row["epoch"]) for row in rows if row.get("val/mi_bound")] == [1, 2, 4, 5]  # nothing was logged
 
 
 @pytest.mark.parametrize(("count", "clusters"), [(4, 1), (10, 1), (16, 2), (40, 4)])
