@@ -125,18 +125,18 @@ def draw(seed):
     """A case. Hypothesis draws the seed: drawn one by one, its simple choices would leave most epochs empty."""
     chance = random.Random(seed)
 
-    def mostly(usual, others):
-        return chance.choice(usual if chance.random() < 0.75 else others)
+    def mostly(usual, others, share=0.85):
+        return chance.choice(usual if chance.random() < share else others)
 
     gaps = ["near", "far", 0.1]
     return {
         "seed": seed,
         "dim": chance.choice([1, 2, 8, 33]),
-        "faults": [mostly(["none"], sorted(FAULTS)) for _ in range(EPOCHS)],
+        "faults": [mostly(["none"], sorted(FAULTS), share=0.5) for _ in range(EPOCHS)],
         "output": chance.choice(sorted(OUTPUTS)),
         "batch": chance.choice(sorted(BATCHES)),
         "batch_size": chance.choice([1, 5, 16, 40]),
-        "utterances": mostly(["whole", "of many lengths"], sorted(UTTERANCES)),
+        "utterances": mostly(["whole", "of many lengths"], sorted(UTTERANCES), share=0.6),
         "count": mostly([120, 160], [1, 3, 9, 30]),
         "seconds": mostly([1.0, 2.0], [0.25]),
         "callback": {
