@@ -144,12 +144,21 @@ class ValidationEpoch:
         counts = gather((self.too_short, self.silent, int((~finite).sum()), int(finite.sum())))
         totals = [sum(column) for column in zip(*counts, strict=True)]
         self.too_short, self.silent, self.non_finite, self.num_pairs = totals
+        self._check_enough()
+
+    def _check_enough(self) -> None:
         if self.num_pairs < FEWEST_PAIRS:
             shortest, rate = self._sampler.shortest, self._sampler.sample_rate
             raise NoEstimateError(
                 f"{self.num_pairs} usable pairs of sections, {self.skipped} utterances left out ({self.reasons}). "
                 f"It needs at least {FEWEST_PAIRS} pairs, from utterances of {shortest / rate:g} s or more at "
                 f"`sample_rate={rate}`: check `segment_seconds`, `gap_seconds` and the validation data."
+            )
+        own = self._store.groups.unique()[:2].tolist()
+        if len({group for groups in gather(own) for group in groups}) == 1:
+            raise NoEstimateError(
+                f"all {self.num_pairs} usable pairs of sections are of one group (utterance, speaker), and a group "
+                "never stands on both sides of the split. Validate on more of them."
             )
 
     def _cut(self, waveforms: Waveforms) -> Sequence[Sections]:

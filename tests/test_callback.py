@@ -629,6 +629,23 @@ def test_monitors_survive_an_epoch_without_a_value(tmp_path):
     assert [int(row["epoch"]) for row in rows if row.get("val/mi_bound")] == [1, 2, 4, 5]  # nothing was logged
 
 
+@pytest.mark.parametrize(
+    ("data", "arguments"),
+    [
+        (utterances(1, seconds=9.0), {"pairs_per_utterance": 5}),
+        (
+            utterances(5),
+            {"batch_to_waveforms": lambda x: (x, torch.full((len(x),), 2000), torch.full((len(x),), 7))},
+        ),
+    ],
+)
+def test_one_group_is_a_warning(data, arguments):
+    logged, said = validate(batches=loader(data), **arguments)
+    assert not any("mi_bound" in name for name in logged)
+    (message,) = said
+    assert "all 5 usable pairs of sections are of one group" in message
+
+
 @pytest.mark.parametrize(("count", "clusters"), [(4, 1), (10, 1), (16, 2), (40, 4)])
 def test_few_pairs_lower_the_number_of_clusters(count, clusters):
     logged, said = validate(batches=loader(utterances(count)))
