@@ -47,11 +47,17 @@ class MIBoundCallback(Callback):
     with ``layers`` ``layers/<name>/bound`` and ``layers/<name>/stderr``.
 
     Which sections, and which pairs where there are more than ``max_pairs``, depends on the utterance's
-    samples and the seed alone. The model's modes, buffers and counters and all random generators are left as
-    they were.
+    samples and the seed alone: a resumed run goes on with the same curve.
 
-    Memory: ``max_pairs * (1 + gaps) * layers * D * 4`` bytes of embeddings until the end of the validation
-    epoch, and one batch of sections while it is encoded.
+    A guest: weights, buffers, modes, counters, gradients, the optimiser and all random generators are as they
+    would be without it, and what ``torch.compile`` has compiled is left alone (see
+    :func:`lightning_mi.guest.guest` for what cannot be seen). Models that a strategy shards are called through
+    it, on every process once a batch.
+
+    Memory, on the model's device: ``max_pairs * (1 + gaps) * layers * D * 4`` bytes of embeddings (25 MB for
+    4096 pairs of one layer with D = 768; half as much again for a moment while their room grows), and the
+    sections of one batch, which are encoded in calls no larger than the batch itself. All is given back at the
+    end of the epoch.
 
     Args:
         num_clusters: K of the k-means. Lowered, with one warning, where there are fewer than 8 pairs for each.
@@ -83,6 +89,7 @@ class MIBoundCallback(Callback):
         ValueError: If an argument is out of range; at ``setup``, if ``embed`` or ``layers`` names nothing or
             there is no way to embed waveforms; in the sanity check, if the batch or the model's output cannot
             be understood. Once training has begun, what goes wrong is warned of once and no value is logged.
+        Exception: Of any type, in the sanity check; and at the end of the epoch, where only some processes met it.
 
     Source:
         Liu, Yeh, Glass, "Revisiting Self-supervised Learning of Speech Representation from a Mutual
