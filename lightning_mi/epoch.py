@@ -157,8 +157,8 @@ class ValidationEpoch:
         own = self._store.groups.unique()[:2].tolist()
         if len({group for groups in gather(own) for group in groups}) == 1:
             raise NoEstimateError(
-                f"all {self.num_pairs} usable pairs of sections are of one group (utterance, speaker), and no group "
-                "stands on both sides of the split. Validate on more groups."
+                f"all {self.num_pairs} usable pairs of sections are of one group (utterance, speaker), and no "
+                "group stands on both sides of the split. Validate on more groups."
             )
 
     def _cut(self, waveforms: Waveforms) -> Sequence[Sections]:
