@@ -1,0 +1,149 @@
+"""The paper's quantiser: k-means (Lloyd's iterations from a k-means++ start), on the device of the points."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_mi.estimator.products import nearest, sums_by_class
+from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
+    import faiss
+    import faiss.contrib.torch_utils
+
+_GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
+_SKETCH_DIM = 64  # of the random projection in which most iterations are done
+_SEEDING_ROWS = 16  # for each centre, among which k-means++ draws
+_LADDER_TOP = 2.0**30  # the largest weight of a draw, as a whole number
+_TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
+
+
+@dataclass(frozen=True)
+class KMeansQuantizer:
+    """Cluster centres in scaled coordinates, fitted by :func:`fit_kmeans`.
+
+    Attributes:
+        centroids: ``(K', D)`` float32, K' at most the K that was asked for.
+        scaler: The scaling that stands before the search.
+    """
+
+    centroids: Tensor
+    scaler: RobustScaler
+
+    def assign(self, x: Tensor) -> Tensor:
+        """Number of the nearest centre of each row of ``x`` ``(N, D)``: ``(N,)`` int64."""
+        return search(self.scaler.center_and_clip(x), self.centroids)[1]
+
+
+def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> KMeansQuantizer:
+    """Cluster the rows of ``x`` by Euclidean distance.
+
+    Args:
+        x: ``(N, D)`` floating-point, finite.
+        num_clusters: K, between 1 and N.
+        seed: Of the k-means++ draws; no global random generator is touched.
+        max_iter: The most iterations of :func:`cluster`.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+        >>> a, b, c, d = fit_kmeans(x, num_clusters=2).assign(x).tolist()
+        >>> a == b, c == d, a != c
+        (True, True, True)
+    """
+    scaler = fit_scaler(x)
+    return KMeansQuantizer(cluster(scaler.center_and_clip(x), num_clusters, seed, max_iter), scaler)
+
+
+def cluster(points: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> Tensor:
+    """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``.
+
+    Where D is large, the first iterations are done on a random projection, which keeps the sum of squared
+    distances of every clustering within a few per cent (Makarychev, Makarychev, Razenshteyn, "Performance of
+    Johnson-Lindenstrauss transform for k-means and k-medians clustering", STOC 2019), and the last ones on
+    the points themselves.
+    """
+    dim = points.shape[1]
+    if dim <= 2 * _SKETCH_DIM:
+        return lloyd(points, kmeans_plus_plus(points, num_clusters, seed), max_iter)
+    # Drawn on the host: the same projection on every device.
+    generator = torch.Generator().manual_seed(seed)
+    projection = torch.randn(dim, _SKETCH_DIM, generator=generator).to(points.device) / _SKETCH_DIM**0.5
+    sketch = points @ projection
+    coarse = lloyd(sketch, kmeans_plus_plus(sketch, num_clusters, seed), max_iter)
+    member_of = search(sketch, coarse)[1]
+    counts = torch.bincount(member_of, minlength=coarse.shape[0])
+    means = sums_by_class(points, member_of, coarse.shape[0])[counts > 0] / counts[counts > 0, None]
+    return lloyd(points, means, max_iter)
+
+
+def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> Tensor:
+    """Lloyd's iterations on ``points`` ``(N, D)`` from ``centroids`` ``(K, D)``, both float32.
+
+    They end after ``max_iter``, or when the sum of squared distances falls by less than a thousandth. A centre
+    that loses all of its points moves to the point that is farthest from its own centre.
+
+    Source:
+        Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982.
+    """
+    squares = points.square().sum(dim=1)
+    previous = torch.inf
+    for _ in range(max_iter):
+        cost, member_of = search(points, centroids)
+        counts = torch.bincount(member_of, minlength=centroids.shape[0])
+        error, emptiest = torch.stack([squares.sum() + 2 * cost.sum(), counts.min().to(cost.dtype)]).tolist()
+        if emptiest > 0 and previous - error <= _TOLERANCE * error:
+            break
+        sums = sums_by_class(points, member_of, centroids.shape[0])
+        if emptiest == 0:
+            empty = counts == 0
+            farthest = (squares + 2 * cost).topk(int(empty.sum())).indices
+            sums[empty], counts[empty] = points[farthest], 1
+        centroids, previous = sums / counts[:, None], error
+    return centroids
+
+
+def kmeans_plus_plus(points: Tensor, num_clusters: int, seed: int) -> Tensor:
+    """Draw up to ``num_clusters`` rows of ``points``, each with a probability in proportion to its squared
+    distance from those drawn before; fewer where there are fewer different points.
+
+    Of many points an even sample is drawn from, 16 for each centre.
+
+    Source:
+        Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+    """
+    points = points[:: max(1, points.shape[0] // (_SEEDING_ROWS * num_clusters))]
+    uniform = torch.rand(num_clusters, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    uniform = uniform.to(points.device)
+    squares = points.square().sum(dim=1)
+    distance = torch.full_like(squares, torch.inf)
+    weights = torch.ones_like(squares)
+    chosen: list[Tensor] = []
+    for draw in uniform.split(1):
+        # Whole numbers, because their sums are the same in whatever order a GPU adds them.
+        ladder = (weights * (_LADDER_TOP / weights.amax().clamp(min=1e-30))).to(torch.int64).cumsum(dim=0)
+        row = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True)
+        row = torch.where(ladder[-1] > 0, row.clamp(max=points.shape[0] - 1), chosen[0] if chosen else 0)
+        chosen.append(row)
+        apart = torch.addmv(squares + squares[row], points, points[row][0], alpha=-2)
+        # What rounding leaves between equal points is no distance.
+        apart = torch.where(apart > 1e-6 * (squares + squares[row]), apart, 0)
+        weights = distance = torch.minimum(distance, apart)
+    return points[torch.cat(chosen).unique()]
+
+
+def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`lightning_mi.estimator.products.nearest`; on a GPU by faiss, which never writes the distances."""
+    if not (points.is_cuda and faiss.get_num_gpus() > 0):
+        return nearest(points, centroids)
+    points, centroids = points.contiguous(), centroids.contiguous()
+    resources = faiss.StandardGpuResources()
+    resources.setTempMemory(_GPU_SCRATCH_BYTES)
+    with torch.cuda.device(points.device), faiss.contrib.torch_utils.using_stream(resources):
+        distance, index = faiss.knn_gpu(resources, points, centroids, 1, device=points.get_device())
+    return (distance.view(-1) - points.square().sum(dim=1)) / 2, index.view(-1)
