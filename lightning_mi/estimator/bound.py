@@ -164,15 +164,15 @@ def mi_bound(
     check_choice("quantizer", quantizer, QUANTIZERS)
     check_finite("z_b", z_b)
 
-    def quantize(z_a: Tensor, z_b: Tensor, fold: Fold, number: int) -> Tensor:
+    def quantize(z_a: Tensor, z_b: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
         num_fit = fold.fit.stop - fold.fit.start
         if num_clusters > num_fit:
             raise ValueError(
                 f"`num_clusters` must be at most the number of pairs that the k-means is fitted to, got "
                 f"{num_clusters} clusters for {num_fit} of {z_b.shape[0]} pairs. Lower it or bring more pairs."
             )
-        fitted = QUANTIZERS[quantizer](z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
-        return fitted.assign(z_b)
+        fitted, member_of = QUANTIZERS[quantizer](z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
+        return member_of, fitted.assign(z_b[fold.score])
 
     return _cross_fit(z_a, "z_a", z_b, quantize, num_clusters, groups, seed, probe)
 
@@ -213,20 +213,25 @@ def labeled_mi_bound(
     check_integer_vector("labels", labels, z.shape[0])
     classes, targets = labels.to(z.device).unique(return_inverse=True)
     known = max(1, len(classes))
-    return _cross_fit(z, "z", targets, lambda z, targets, fold, number: targets, known, groups, seed, probe)
+
+    def look_up(z: Tensor, targets: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
+        return targets[fold.fit], targets[fold.score]
+
+    return _cross_fit(z, "z", targets, look_up, known, groups, seed, probe)
 
 
 def _cross_fit(
     z: Tensor,
     name: str,
     other: Tensor,
-    targets_of: Callable[[Tensor, Tensor, Fold, int], Tensor],
+    targets_of: Callable[[Tensor, Tensor, Fold, int], tuple[Tensor, Tensor]],
     num_classes: int,
     groups: Tensor | None,
     seed: int,
     probe: str,
 ) -> MIEstimate:
-    """H - CE over both halves, where ``targets_of(z, other, fold, number)`` gives the target of every row."""
+    """H - CE over both halves, where ``targets_of(z, other, fold, number)`` gives those of the rows to fit
+    and of the rows to score."""
     num_rows = z.shape[0]
     check_finite(name, z)
     check_int("seed", seed)
@@ -244,9 +249,8 @@ def _cross_fit(
         surprisal, log_q = z.new_empty(2, num_rows, dtype=torch.float64)
         active = []
         for number, fold in enumerate(both):
-            targets = targets_of(z, other, fold, number)
-            fitted = PROBES[probe](z[fold.fit], targets[fold.fit], num_classes, fold.num_inner)
-            scored = targets[fold.score]
+            targets, scored = targets_of(z, other, fold, number)
+            fitted = PROBES[probe](z[fold.fit], targets, num_classes, fold.num_inner)
             log_q[fold.score] = fitted.log_prob(z[fold.score], scored).double()
             counts = torch.bincount(scored, minlength=num_classes)
             surprisal[fold.score] = -(counts.double() / len(scored)).log()[scored]

@@ -18,6 +18,7 @@ from lightning_mi.estimator.products import gram, sums_by_class
 
 _PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
 _NEWTON_STEPS = 12
+_EM_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,23 @@ def held_out_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> 
         step = (hit - mean).mean() / curvature.clamp(min=1e-12)
         t = (t + step.clamp(-1, 1)).clamp(0, 10)
     return t
+
+
+def held_out_lapse(log_q: Tensor, log_marginal: Tensor) -> Tensor:
+    """The share of rows, a 0-d tensor, that the marginal had better predict: the weight e that gives the mixture
+    (1 - e) q + e * marginal the highest likelihood, from the logs ``(N,)`` of both at held-out rows' targets.
+
+    One pseudo-row counts as a lapse, so a target that the probe all but excludes never costs more than about
+    log N over the marginal.
+
+    Source:
+        Dempster, Laird, Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 1977.
+    """
+    lapse = log_q.new_full((), 0.05)
+    for _ in range(_EM_STEPS):
+        blame = (log_marginal - log_q + lapse.logit()).sigmoid()
+        lapse = (blame.sum() + 1) / (len(blame) + 2)
+    return lapse
 
 
 def _falling(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     import faiss.contrib.torch_utils
 
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
-_SKETCH_DIM = 64  # of the random projection in which most iterations are done
+_SKETCH_DIM = 32  # principal components in which most iterations are done
 _SEEDING_ROWS = 16  # for each centre, among which k-means++ draws
 _LADDER_TOP = 2.0**30  # the largest weight of a draw, as a whole number
 _TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
@@ -40,61 +40,71 @@ class KMeansQuantizer:
         return search(self.scaler.center_and_clip(x), self.centroids)[1]
 
 
-def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> KMeansQuantizer:
+def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> tuple[KMeansQuantizer, Tensor]:
     """Cluster the rows of ``x`` by Euclidean distance.
 
     Args:
         x: ``(N, D)`` floating-point, finite.
         num_clusters: K, between 1 and N.
         seed: Of the k-means++ draws; no global random generator is touched.
-        max_iter: The most iterations of :func:`cluster`.
+        max_iter: The most iterations of :func:`lloyd`.
+
+    Returns:
+        The quantiser, and the cluster of each row of ``x``, ``(N,)`` int64.
 
     Example:
         >>> import torch
         >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
-        >>> a, b, c, d = fit_kmeans(x, num_clusters=2).assign(x).tolist()
-        >>> a == b, c == d, a != c
+        >>> quantizer, (a, b, c, d) = fit_kmeans(x, num_clusters=2)
+        >>> bool(a == b), bool(c == d), bool(a != c)
         (True, True, True)
+        >>> bool(quantizer.assign(torch.tensor([[5.2]])) == d)
+        True
     """
     scaler = fit_scaler(x)
-    return KMeansQuantizer(cluster(scaler.center_and_clip(x), num_clusters, seed, max_iter), scaler)
+    centroids, member_of = cluster(scaler.center_and_clip(x), num_clusters, seed, max_iter)
+    return KMeansQuantizer(centroids, scaler), member_of
 
 
-def cluster(points: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> Tensor:
-    """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``.
+def cluster(points: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> tuple[Tensor, Tensor]:
+    """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``, and the centre of each.
 
-    Where D is large, the first iterations are done on a random projection, which keeps the sum of squared
-    distances of every clustering within a few per cent (Makarychev, Makarychev, Razenshteyn, "Performance of
-    Johnson-Lindenstrauss transform for k-means and k-medians clustering", STOC 2019), and the last ones on
-    the points themselves.
+    Where D is large, k-means++ and the first iterations of :func:`lloyd` see the leading principal components
+    alone, in which k-means finds most of what it finds, and the last ones the points themselves.
+
+    Source:
+        Ding and He, "K-means clustering via principal component analysis", ICML 2004; Halko, Martinsson, Tropp,
+        "Finding structure with randomness", SIAM Review 2011, for the components.
     """
     dim = points.shape[1]
     if dim <= 2 * _SKETCH_DIM:
         return lloyd(points, kmeans_plus_plus(points, num_clusters, seed), max_iter)
-    # Drawn on the host: the same projection on every device.
-    generator = torch.Generator().manual_seed(seed)
-    projection = torch.randn(dim, _SKETCH_DIM, generator=generator).to(points.device) / _SKETCH_DIM**0.5
-    sketch = points @ projection
-    coarse = lloyd(sketch, kmeans_plus_plus(sketch, num_clusters, seed), max_iter)
-    member_of = search(sketch, coarse)[1]
-    counts = torch.bincount(member_of, minlength=coarse.shape[0])
-    means = sums_by_class(points, member_of, coarse.shape[0])[counts > 0] / counts[counts > 0, None]
+    # Drawn on the host: the same on every device.
+    noise = torch.randn(dim, _SKETCH_DIM, generator=torch.Generator().manual_seed(seed)).to(points.device)
+    sketch = points @ torch.linalg.qr(points.T @ (points @ noise)).Q
+    centroids, member_of = lloyd(sketch, kmeans_plus_plus(sketch, num_clusters, seed), max_iter)
+    counts = torch.bincount(member_of, minlength=centroids.shape[0])
+    alive = counts > 0
+    means = sums_by_class(points, member_of, centroids.shape[0])[alive] / counts[alive, None]
     return lloyd(points, means, max_iter)
 
 
-def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> Tensor:
+def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
     """Lloyd's iterations on ``points`` ``(N, D)`` from ``centroids`` ``(K, D)``, both float32.
 
     They end after ``max_iter``, or when the sum of squared distances falls by less than a thousandth. A centre
     that loses all of its points moves to the point that is farthest from its own centre.
 
+    Returns:
+        The centres ``(K, D)`` and the nearest of them for each point ``(N,)``.
+
     Source:
         Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982.
     """
     squares = points.square().sum(dim=1)
+    cost, member_of = search(points, centroids)
     previous = torch.inf
     for _ in range(max_iter):
-        cost, member_of = search(points, centroids)
         counts = torch.bincount(member_of, minlength=centroids.shape[0])
         error, emptiest = torch.stack([squares.sum() + 2 * cost.sum(), counts.min().to(cost.dtype)]).tolist()
         if emptiest > 0 and previous - error <= _TOLERANCE * error:
@@ -105,7 +115,8 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> Tensor:
             farthest = (squares + 2 * cost).topk(int(empty.sum())).indices
             sums[empty], counts[empty] = points[farthest], 1
         centroids, previous = sums / counts[:, None], error
-    return centroids
+        cost, member_of = search(points, centroids)
+    return centroids, member_of
 
 
 def kmeans_plus_plus(points: Tensor, num_clusters: int, seed: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_mi.estimator.discriminant import (
     Discriminant,
     discriminant,
+    held_out_lapse,
     held_out_slopes,
     held_out_temperature,
     moments,
@@ -34,19 +35,25 @@ class LinearProbe:
 
     Attributes:
         linear: From scaled coordinates to logits; its weight is zero where the probe says the marginal.
+        lapse: Share of the prediction that is the marginal, whatever the embedding, a 0-d tensor.
+        log_prior: ``(K,)``, log of the marginal.
         scaler: The scaling that stands before it.
         shrinkage: Of the covariance, chosen on held-out rows; 1 for the marginal.
         steps: Of the solver after the closed form, 0 where they do not help on held-out rows.
     """
 
     linear: LinearMap
+    lapse: Tensor
+    log_prior: Tensor
     scaler: RobustScaler
     shrinkage: float
     steps: int
 
     def log_prob(self, z: Tensor, targets: Tensor) -> Tensor:
         """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
-        return -self.linear.cross_entropy(self.scaler.squash(z), targets)
+        return _mixed(
+            -self.linear.cross_entropy(self.scaler.squash(z), targets), self.lapse, self.log_prior[targets]
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class _Settings:
     shrinkage: float
     slopes: Tensor
     temperature: Tensor
+    lapse: Tensor
 
     def start(self, model: Discriminant) -> LinearMap:
         return model.linear(self.slopes, self.temperature)
@@ -99,8 +107,9 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
     inner_moments = moments(inner, inner_targets, num_classes)
     all_moments = inner_moments + moments(judge, judge_targets, num_classes)
     if not 0 < num_inner < x.shape[0]:
-        marginal = LinearMap(x.new_zeros(x.shape[1], num_classes), all_moments.log_prior())
-        return LinearProbe(marginal, scaler, shrinkage=1.0, steps=0)
+        log_prior = all_moments.log_prior()
+        marginal = LinearMap(x.new_zeros(x.shape[1], num_classes), log_prior)
+        return LinearProbe(marginal, x.new_full((), 0.5), log_prior, scaler, shrinkage=1.0, steps=0)
 
     def attempt(shrinkage: float) -> _Attempt:
         model = discriminant(inner_moments, shrinkage)
@@ -108,9 +117,10 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
         slopes = held_out_slopes(y, judge_targets, model.means)
         scores = model.linear(slopes, y.new_ones(()))(y) - model.log_prior
         temperature = held_out_temperature(scores, model.log_prior, judge_targets)
-        settings = _Settings(shrinkage, slopes, temperature)
-        loss = settings.start(model).cross_entropy(y, judge_targets).mean()
-        return _Attempt(float(loss), settings, model)
+        log_q = -model.linear(slopes, temperature).cross_entropy(y, judge_targets)
+        lapse = held_out_lapse(log_q, model.log_prior[judge_targets])
+        loss = -_mixed(log_q, lapse, model.log_prior[judge_targets]).mean()
+        return _Attempt(float(loss), _Settings(shrinkage, slopes, temperature, lapse), model)
 
     chosen = _search(attempt)
     settings = chosen.settings
@@ -119,9 +129,12 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
     path = _polish(model, settings, x, targets) if steps else iter([settings.start(model)])
     linear = list(islice(path, steps + 1))[-1]  # the path is shorter where it has converged
     weight = model.directions @ linear.weight
-    return LinearProbe(
-        LinearMap(weight, linear.bias - model.offset @ linear.weight), scaler, settings.shrinkage, steps
-    )
+    linear = LinearMap(weight, linear.bias - model.offset @ linear.weight)
+    return LinearProbe(linear, settings.lapse, model.log_prior, scaler, settings.shrinkage, steps)
+
+
+def _mixed(log_q: Tensor, lapse: Tensor, log_marginal: Tensor) -> Tensor:
+    return torch.logaddexp(log_q + torch.log1p(-lapse), log_marginal + lapse.log())
 
 
 def _useful_steps(chosen: _Attempt, inner: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor]) -> int:
@@ -129,10 +142,15 @@ def _useful_steps(chosen: _Attempt, inner: tuple[Tensor, Tensor], judge: tuple[T
     its standard error."""
     settings, model = chosen.settings, chosen.model
     y, targets = model.project(judge[0]), judge[1]
-    first = settings.start(model).cross_entropy(y, targets)
+    log_marginal = model.log_prior[targets]
+
+    def losses(linear: LinearMap) -> Tensor:
+        return -_mixed(-linear.cross_entropy(y, targets), settings.lapse, log_marginal)
+
+    first = losses(settings.start(model))
     lowest, gain, best = 0.0, first, 0
     for step, linear in enumerate(islice(_polish(model, settings, *inner), 1, _MAX_STEPS + 1), start=1):
-        change = linear.cross_entropy(y, targets) - first
+        change = losses(linear) - first
         mean = float(change.mean())
         if mean < lowest:
             lowest, gain, best = mean, change, step

@@ -19,8 +19,8 @@ class Quantizer(Protocol):
         """Number of the cluster of each row of ``x`` ``(N, D)``: ``(N,)`` int64."""
 
 
-# Each is fitted to the pairs of one half: (z_a, z_b, num_clusters, seed) -> Quantizer.
-QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int], Quantizer]] = {
+# Each is fitted to the pairs of one half: (z_a, z_b, num_clusters, seed) -> the quantiser and the rows' clusters.
+QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tensor]]] = {
     "kmeans": lambda z_a, z_b, num_clusters, seed: fit_kmeans(z_b, num_clusters, seed),
     "whitened": lambda z_a, z_b, num_clusters, seed: fit_whitened(z_b, num_clusters, seed),
     "canonical": fit_canonical,

@@ -33,17 +33,17 @@ class ProjectedQuantizer:
         return search(self.scaler.squash(x) @ self.directions, self.centroids)[1]
 
 
-def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> ProjectedQuantizer:
+def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``x`` ``(N, D)`` in principal coordinates of (nearly) equal variance.
 
     The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
-    variance stay small.
+    variance stay small. Returned are the quantiser and the cluster of each row, ``(N,)`` int64.
 
     Example:
         >>> import torch
         >>> x = torch.tensor([[0.0, 0.0], [0.0, 1e-3], [5.0, 0.0], [5.0, 1e-3]])
-        >>> a, b, c, d = fit_whitened(x, num_clusters=4).assign(x).tolist()
-        >>> len({a, b, c, d})
+        >>> quantizer, member_of = fit_whitened(x, num_clusters=4)
+        >>> len(member_of.unique())
         4
     """
     scaler = fit_scaler(x)
@@ -51,7 +51,8 @@ def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> ProjectedQuanti
     values, vectors = torch.linalg.eigh(covariance(points))
     floor = _SHRINKAGE * values.clamp(min=0).mean().clamp(min=1e-12)
     directions = (vectors / ((1 - _SHRINKAGE) * values.clamp(min=0) + floor).sqrt()).float()
-    return ProjectedQuantizer(cluster(points @ directions, num_clusters, seed), directions, scaler)
+    centroids, member_of = cluster(points @ directions, num_clusters, seed)
+    return ProjectedQuantizer(centroids, directions, scaler), member_of
 
 
 def covariance(x: Tensor) -> Tensor:

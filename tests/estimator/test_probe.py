@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,7 +88,7 @@ def test_every_step_of_the_descent_lowers_the_loss_in_blocks_too(monkeypatch):
     start = LinearMap(torch.zeros(12, 5), torch.zeros(5))
     whole = [step for step, _ in zip(descend(x, targets, start, torch.ones(13, 5), 0.0), range(6), strict=False)]
     losses = [step.cross_entropy(x, targets).mean() for step in whole]
-    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(losses))
     monkeypatch.setattr("lightning_mi.estimator.linear._BLOCK", 37 * 5)
     parts = [step for step, _ in zip(descend(x, targets, start, torch.ones(13, 5), 0.0), range(6), strict=False)]
     torch.testing.assert_close(parts[-1].weight, whole[-1].weight, rtol=1e-2, atol=1e-3)
@@ -108,7 +110,9 @@ def test_noise_makes_the_probe_say_the_marginal():
     assert cross_entropy < entropy + 0.01
 
 
-@pytest.mark.parametrize(("num", "dim", "noise"), [(600, 40, 2.0), (600, 40, 0.5), (400, 200, 1.0), (3000, 8, 1.0)])
+@pytest.mark.parametrize(
+    ("num", "dim", "noise"), [(600, 40, 2.0), (600, 40, 0.5), (400, 200, 1.0), (3000, 8, 1.0)]
+)
 def test_as_tight_as_the_best_penalty_of_scikit_learn(num, dim, noise):
     """The penalty of the softmax regression is chosen on the very rows that are scored: a head start for it."""
     z, targets = task(num + 2000, dim, 8, noise)
