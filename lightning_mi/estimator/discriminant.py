@@ -17,7 +17,7 @@ from lightning_mi.estimator.linear import LinearMap
 from lightning_mi.estimator.products import gram, sums_by_class
 
 _PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
-_NEWTON_STEPS = 12
+_NEWTON_STEPS = 8
 _EM_STEPS = 10
 
 
@@ -38,10 +38,39 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.gram + other.gram, self.sums + other.sums, self.counts + other.counts)
 
-    def log_prior(self) -> Tensor:
-        """Log of the share of each class, ``(K,)`` float32."""
+    def spread(self) -> Spread:
+        """Means and covariance. They are differences of large sums, hence float64 up to here; what follows is
+        well conditioned by the shrinkage, and float32 twice as fast."""
+        num_rows = self.counts.sum().clamp(min=1)
+        mean = self.sums.sum(dim=0) / num_rows
+        means = torch.where(self.counts[:, None] > 0, self.sums / self.counts[:, None] - mean, 0)
         counts = self.counts + _PSEUDO_ROWS
-        return (counts / counts.sum()).log().float()
+        return Spread(
+            covariance=(self.gram / num_rows).addr_(mean, mean, alpha=-1).float(),
+            mean=mean.float(),
+            means=means.float(),
+            shares=(self.counts / num_rows).float(),
+            log_prior=(counts / counts.sum()).log().float(),
+        )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where a set of rows and its classes lie.
+
+    Attributes:
+        covariance: ``(D, D)``, of all rows.
+        mean: ``(D,)``, of all rows.
+        means: ``(K, D)``, of the classes, less ``mean``; zero for a class without rows.
+        shares: ``(K,)``, of the classes in the rows.
+        log_prior: ``(K,)`` float32, log of the shares with half a row more in each class.
+    """
+
+    covariance: Tensor
+    mean: Tensor
+    means: Tensor
+    shares: Tensor
+    log_prior: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,7 +110,7 @@ def moments(x: Tensor, targets: Tensor, num_classes: int) -> Moments:
     return Moments(gram(x), sums_by_class(x, targets, num_classes).double(), counts)
 
 
-def discriminant(of: Moments, shrinkage: float) -> Discriminant:
+def discriminant(of: Spread, shrinkage: float) -> Discriminant:
     """The canonical directions of the classes (at most K - 1), with the covariance shrunk by ``shrinkage``.
 
     Where T is the covariance of all rows, B that of the class means and t the mean of T's diagonal, the
@@ -91,31 +120,26 @@ def discriminant(of: Moments, shrinkage: float) -> Discriminant:
         Friedman, "Regularized discriminant analysis", JASA 1989; Hastie, Buja, Tibshirani, "Penalized
         discriminant analysis", Annals of Statistics 1995.
     """
-    num_rows = of.counts.sum()
-    mean = of.sums.sum(dim=0) / num_rows
-    total = (of.gram / num_rows).addr_(mean, mean, alpha=-1)
-    size = total.diagonal().mean().clamp(min=1e-12)
-    total.mul_(1 - shrinkage).diagonal().add_(shrinkage * size)
-    root = torch.linalg.cholesky_ex(total).L
-    means = of.sums / of.counts.clamp(min=1)[:, None] - mean
-    means[of.counts == 0] = 0
-    whitened = torch.linalg.solve_triangular(root, means.T, upper=False)  # (D, K)
-    between = whitened * ((1 - shrinkage) * of.counts / num_rows).sqrt()
+    shrunk = of.covariance * (1 - shrinkage)
+    shrunk.diagonal().add_(shrinkage * of.covariance.diagonal().mean().clamp(min=1e-12))
+    root = torch.linalg.cholesky_ex(shrunk).L
+    whitened = torch.linalg.solve_triangular(root, of.means.T, upper=False)  # (D, K)
+    between = whitened * ((1 - shrinkage) * of.shares).sqrt()
     rank = max(1, min(between.shape[0], between.shape[1] - 1))
     if between.shape[0] <= between.shape[1]:
-        rho_squared, basis = torch.linalg.eigh(between @ between.T)
-        rho_squared, basis = rho_squared.flip(0)[:rank], basis.flip(1)[:, :rank]
+        rho_squared, basis = torch.linalg.eigh((between @ between.T).double())
+        rho_squared, basis = rho_squared.flip(0)[:rank], basis.flip(1)[:, :rank].float()
     else:
-        rho_squared, mixture = torch.linalg.eigh(between.T @ between)
+        rho_squared, mixture = torch.linalg.eigh((between.T @ between).double())
         rho_squared, mixture = rho_squared.flip(0)[:rank], mixture.flip(1)[:, :rank]
-        basis = between @ mixture / rho_squared.clamp(min=1e-12).sqrt()
+        basis = between @ (mixture / rho_squared.clamp(min=1e-12).sqrt()).float()
     directions = torch.linalg.solve_triangular(root.T, basis, upper=True)
     return Discriminant(
-        directions=directions.float(),
-        offset=(mean @ directions).float(),
-        means=(whitened.T @ basis).float(),
+        directions=directions,
+        offset=of.mean @ directions,
+        means=whitened.T @ basis,
         within=(1 - rho_squared).clamp(1e-4, 1).float(),
-        log_prior=of.log_prior(),
+        log_prior=of.log_prior,
     )
 
 

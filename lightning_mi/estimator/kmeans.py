@@ -130,22 +130,21 @@ def kmeans_plus_plus(points: Tensor, num_clusters: int, seed: int) -> Tensor:
     """
     points = points[:: max(1, points.shape[0] // (_SEEDING_ROWS * num_clusters))]
     uniform = torch.rand(num_clusters, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    uniform = uniform.to(points.device)
-    squares = points.square().sum(dim=1)
+    uniform, last = uniform.to(points.device), points.shape[0] - 1
+    # What rounding leaves between equal points is no distance.
+    squares = points.square().sum(dim=1) * (1 - 1e-6)
     distance = torch.full_like(squares, torch.inf)
     weights = torch.ones_like(squares)
-    chosen: list[Tensor] = []
+    chosen, totals = [], []
     for draw in uniform.split(1):
         # Whole numbers, because their sums are the same in whatever order a GPU adds them.
         ladder = (weights * (_LADDER_TOP / weights.amax().clamp(min=1e-30))).to(torch.int64).cumsum(dim=0)
-        row = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True)
-        row = torch.where(ladder[-1] > 0, row.clamp(max=points.shape[0] - 1), chosen[0] if chosen else 0)
-        chosen.append(row)
-        apart = torch.addmv(squares + squares[row], points, points[row][0], alpha=-2)
-        # What rounding leaves between equal points is no distance.
-        apart = torch.where(apart > 1e-6 * (squares + squares[row]), apart, 0)
+        row = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True).clamp_(max=last)
+        apart = torch.addmv(squares + squares[row], points, points[row][0], alpha=-2).clamp_(min=0)
         weights = distance = torch.minimum(distance, apart)
-    return points[torch.cat(chosen).unique()]
+        chosen.append(row)
+        totals.append(ladder[-1:])
+    return points[torch.cat(chosen)[torch.cat(totals) > 0].unique()]
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:

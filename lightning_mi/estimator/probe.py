@@ -107,12 +107,14 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
     inner_moments = moments(inner, inner_targets, num_classes)
     all_moments = inner_moments + moments(judge, judge_targets, num_classes)
     if not 0 < num_inner < x.shape[0]:
-        log_prior = all_moments.log_prior()
+        log_prior = all_moments.spread().log_prior
         marginal = LinearMap(x.new_zeros(x.shape[1], num_classes), log_prior)
         return LinearProbe(marginal, x.new_full((), 0.5), log_prior, scaler, shrinkage=1.0, steps=0)
 
+    inner_spread = inner_moments.spread()
+
     def attempt(shrinkage: float) -> _Attempt:
-        model = discriminant(inner_moments, shrinkage)
+        model = discriminant(inner_spread, shrinkage)
         y = model.project(judge)
         slopes = held_out_slopes(y, judge_targets, model.means)
         scores = model.linear(slopes, y.new_ones(()))(y) - model.log_prior
@@ -125,7 +127,7 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
     chosen = _search(attempt)
     settings = chosen.settings
     steps = _useful_steps(chosen, (inner, inner_targets), (judge, judge_targets))
-    model = discriminant(all_moments, settings.shrinkage)
+    model = discriminant(all_moments.spread(), settings.shrinkage)
     path = _polish(model, settings, x, targets) if steps else iter([settings.start(model)])
     linear = list(islice(path, steps + 1))[-1]  # the path is shorter where it has converged
     weight = model.directions @ linear.weight

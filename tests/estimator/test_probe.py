@@ -22,7 +22,7 @@ def task(num, dim, classes, noise):
 @pytest.mark.parametrize("dim", [3, 12])
 def test_without_shrinkage_it_is_scikit_learns_discriminant(dim):
     x, targets = task(500, dim, 6, noise=1.0)
-    model = discriminant(moments(x, targets, 6), shrinkage=0.0)
+    model = discriminant(moments(x, targets, 6).spread(), shrinkage=0.0)
     rank = model.means.shape[1]
     logits = model.linear(torch.ones(rank), torch.tensor(1.0))(model.project(x))
     reference = LinearDiscriminantAnalysis(solver="lsqr").fit(x.numpy(), targets.numpy())
@@ -35,7 +35,7 @@ def test_without_shrinkage_it_is_scikit_learns_discriminant(dim):
 
 def test_canonical_coordinates_are_white():
     x, targets = task(2000, 10, 4, noise=1.0)
-    model = discriminant(moments(x, targets, 4), shrinkage=0.0)
+    model = discriminant(moments(x, targets, 4).spread(), shrinkage=0.0)
     y = model.project(x)
     torch.testing.assert_close(y.T @ y / 2000, torch.eye(3), atol=1e-3, rtol=0)
     inside = y - torch.stack([y[targets == k].mean(dim=0) for k in range(4)])[targets]
