@@ -9,13 +9,14 @@ Speech Representation from a Mutual Information Perspective", ICASSP 2024, arXiv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lightning_mi.estimator.checks import (
+    check_choice,
     check_embeddings,
     check_finite,
     check_int,
@@ -23,11 +24,10 @@ from lightning_mi.estimator.checks import (
     check_positive_int,
     check_same_rows,
 )
-from lightning_mi.estimator.probe import fit_probe
-from lightning_mi.estimator.quantizer import fit_kmeans
-from lightning_mi.estimator.split import cut_near, order_by_group
-
-_INNER_SHARE = 0.75  # of the fit part; the rest of it chooses the probe's penalty
+from lightning_mi.estimator.probe import PROBES
+from lightning_mi.estimator.quantizer import QUANTIZERS
+from lightning_mi.estimator.scores import GroupScores
+from lightning_mi.estimator.split import Fold, folds, order_by_group
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class MIEstimate:
 
     Attributes:
         bound: ``entropy - cross_entropy``, never below 0 (mutual information is not).
-        stderr: Standard error of the bound over groups.
+        stderr: Standard error of the bound, over groups and over the two fits, see
+            :func:`lightning_mi.estimator.scores.clustered_stderr`.
         entropy: H(c), the plug-in entropy of the clusters (or labels) on the scored rows.
         cross_entropy: E[-log q(c | z)] of the probe on rows that it has not seen; of the marginal (the
             entropy itself) where the probe does worse than to say nothing.
@@ -45,6 +46,8 @@ class MIEstimate:
         active_clusters: How many of them occur among the scored rows (the mean of both halves, rounded).
         num_pairs: Number of rows, each of which was scored once.
         num_groups: Number of groups.
+        scores: What each group adds to the bound, on the host, for :meth:`gain_over`; neither shown nor
+            compared.
 
     ``float(estimate)`` is the bound.
 
@@ -64,6 +67,31 @@ class MIEstimate:
     active_clusters: int
     num_pairs: int
     num_groups: int
+    scores: GroupScores | None = field(default=None, repr=False, compare=False)
+
+    def gain_over(self, other: MIEstimate) -> tuple[float, float]:
+        """By how much this bound is above that of ``other``, and the standard error of that difference, in nats.
+
+        The difference is taken group by group, over the groups that both estimates have scored, so what is hard
+        or easy in a group falls out: two epochs can be told apart whose error bars overlap. It is the
+        difference before either bound is floored at 0.
+
+        Raises:
+            ValueError: If fewer than 2 groups are in both, or an estimate does not hold its scores.
+
+        Example:
+            >>> import torch
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> z_a, noise, more = torch.randn(3, 1000, 4, generator=generator)
+            >>> good = mi_bound(z_a, z_a + 0.3 * noise, num_clusters=8)
+            >>> bad = mi_bound(z_a, z_a + 0.3 * noise + 0.3 * more, num_clusters=8)
+            >>> gain, stderr = good.gain_over(bad)
+            >>> gain > 2 * stderr
+            True
+        """
+        if self.scores is None or other.scores is None:
+            raise ValueError("Only estimates that hold their `scores`, as `mi_bound` makes them, can be compared.")
+        return self.scores.gain_over(other.scores)
 
     def __float__(self) -> float:
         return self.bound
@@ -76,12 +104,18 @@ class MIEstimate:
 
 
 def mi_bound(
-    z_a: Tensor, z_b: Tensor, num_clusters: int = 128, groups: Tensor | None = None, seed: int = 0
+    z_a: Tensor,
+    z_b: Tensor,
+    num_clusters: int = 128,
+    groups: Tensor | None = None,
+    seed: int = 0,
+    quantizer: str = "kmeans",
+    probe: str = "linear",
 ) -> MIEstimate:
     """Lower bound on the mutual information of paired embeddings, in nats.
 
     The rows are cut into two halves of whole groups. K-means is fitted to ``z_b`` and a linear probe from
-    ``z_a`` to its clusters on one half, its penalty chosen inside that half; the entropy and the
+    ``z_a`` to its clusters on one half, its settings chosen inside that half; the entropy and the
     cross-entropy are measured on the other half. Then the halves change places and the two results are
     averaged, so that every pair is scored, each by parts that have not seen its group.
 
@@ -92,6 +126,10 @@ def mi_bound(
         groups: ``(N,)`` integers; rows of one group (utterance, speaker, session) never stand on both sides
             of a split, and the standard error is taken over groups. ``None``: each row is its own group.
         seed: Of the split and of the k-means. The global random generators are not touched.
+        quantizer: What is clustered: ``"kmeans"``, ``z_b`` as it is (the paper's); ``"whitened"``, its principal
+            coordinates at equal variance; ``"canonical"``, its canonical coordinates with ``z_a``.
+        probe: What the clusters are predicted from: ``"linear"``, the coordinates of ``z_a`` (the paper's);
+            ``"quadratic"``, also products of its leading coordinates; ``"fourier"``, also random cosines of them.
 
     Returns:
         The estimate; its expectation is at or below I(Z_a; Z_b).
@@ -99,7 +137,8 @@ def mi_bound(
     Raises:
         TypeError: If an embedding is not floating-point, or ``groups`` not integer.
         ValueError: If a shape is wrong, N differs, a value is not finite, there is one group only, or
-            ``num_clusters`` is below 1 or above the number of rows to fit on.
+            ``num_clusters`` is below 1 or above the number of rows to fit on, or there is no such ``quantizer``
+            or ``probe``.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833, made held out (Barber and Agakov, "The IM algorithm",
@@ -122,20 +161,25 @@ def mi_bound(
     check_same_rows("z_b", z_b.shape[0], "z_a", z_a.shape[0])
     check_positive_int("num_clusters", num_clusters)
 
-    def quantize(fit_rows: Tensor, fold: int) -> Tensor:
-        if num_clusters > len(fit_rows):
+    check_choice("quantizer", quantizer, QUANTIZERS)
+    check_finite("z_b", z_b)
+
+    def quantize(z_a: Tensor, z_b: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
+        num_fit = fold.fit.stop - fold.fit.start
+        if num_clusters > num_fit:
             raise ValueError(
                 f"`num_clusters` must be at most the number of pairs that the k-means is fitted to, got "
-                f"{num_clusters} clusters for {len(fit_rows)} of {z_b.shape[0]} pairs. Lower it or bring "
-                "more pairs."
+                f"{num_clusters} clusters for {num_fit} of {z_b.shape[0]} pairs. Lower it or bring more pairs."
             )
-        return fit_kmeans(z_b[fit_rows], num_clusters, seed=2 * seed + fold).assign(z_b)
+        fitted, member_of = QUANTIZERS[quantizer](z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
+        return member_of, fitted.assign(z_b[fold.score])
 
-    check_finite("z_b", z_b)
-    return _cross_fit(z_a, "z_a", quantize, num_clusters, groups, seed)
+    return _cross_fit(z_a, "z_a", z_b, quantize, num_clusters, groups, seed, probe)
 
 
-def labeled_mi_bound(z: Tensor, labels: Tensor, groups: Tensor | None = None, seed: int = 0) -> MIEstimate:
+def labeled_mi_bound(
+    z: Tensor, labels: Tensor, groups: Tensor | None = None, seed: int = 0, probe: str = "linear"
+) -> MIEstimate:
     """Lower bound on the mutual information of embeddings and labels, I(Z; Y) >= H(Y) - CE, in nats.
 
     As :func:`mi_bound`, with labels in the place of the clusters.
@@ -145,13 +189,15 @@ def labeled_mi_bound(z: Tensor, labels: Tensor, groups: Tensor | None = None, se
         labels: ``(N,)`` integer class labels, any numbers.
         groups: ``(N,)`` integers, see :func:`mi_bound`. For frames: the utterance or the speaker.
         seed: Of the split.
+        probe: As that of :func:`mi_bound`.
 
     Returns:
         The estimate; ``num_clusters`` is the number of classes and ``active_clusters`` how many occur.
 
     Raises:
         TypeError: If ``z`` is not floating-point, or ``labels`` or ``groups`` not integer.
-        ValueError: If a shape is wrong, N differs, a value is not finite, or there is one group only.
+        ValueError: If a shape is wrong, N differs, a value is not finite, there is one group only, or there
+            is no such ``probe``.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833; Barber and Agakov, NeurIPS 2003.
@@ -166,78 +212,60 @@ def labeled_mi_bound(z: Tensor, labels: Tensor, groups: Tensor | None = None, se
     check_embeddings("z", z)
     check_integer_vector("labels", labels, z.shape[0])
     classes, targets = labels.to(z.device).unique(return_inverse=True)
-    return _cross_fit(z, "z", lambda fit_rows, fold: targets, max(1, len(classes)), groups, seed)
+    known = max(1, len(classes))
+
+    def look_up(z: Tensor, targets: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
+        return targets[fold.fit], targets[fold.score]
+
+    return _cross_fit(z, "z", targets, look_up, known, groups, seed, probe)
 
 
 def _cross_fit(
     z: Tensor,
     name: str,
-    targets_of: Callable[[Tensor, int], Tensor],
+    other: Tensor,
+    targets_of: Callable[[Tensor, Tensor, Fold, int], tuple[Tensor, Tensor]],
     num_classes: int,
     groups: Tensor | None,
     seed: int,
+    probe: str,
 ) -> MIEstimate:
-    """H - CE over both halves, where ``targets_of(fit_rows, fold)`` gives the target of every row."""
+    """H - CE over both halves, where ``targets_of(z, other, fold, number)`` gives those of the rows to fit
+    and of the rows to score."""
     num_rows = z.shape[0]
     check_finite(name, z)
     check_int("seed", seed)
+    check_choice("probe", probe, PROBES)
     if groups is None:
         groups = torch.arange(num_rows, device=z.device)
     check_integer_vector("groups", groups, num_rows)
     groups = groups.to(z.device, torch.int64)
     if num_rows < 2:
         raise ValueError(f"`{name}` must have at least 2 rows, to fit on and to score, got {num_rows}.")
-
-    scores, entropies, cross_entropies, active = [], [], [], []
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-        for fold, (fit_rows, held_out, score_rows) in enumerate(_halves(groups, seed)):
-            targets = targets_of(fit_rows, fold)
-            probe = fit_probe(z[fit_rows], targets[fit_rows], num_classes, held_out)
-            scored = targets[score_rows]
-            log_q = probe.log_prob(z[score_rows], scored).double()
+        order = order_by_group(groups, seed)
+        z, other, groups = z[order], other[order], groups[order]
+        both = folds(groups)
+        surprisal, log_q = z.new_empty(2, num_rows, dtype=torch.float64)
+        active = []
+        for number, fold in enumerate(both):
+            targets, scored = targets_of(z, other, fold, number)
+            fitted = PROBES[probe](z[fold.fit], targets, num_classes, fold.num_inner)
+            log_q[fold.score] = fitted.log_prob(z[fold.score], scored).double()
             counts = torch.bincount(scored, minlength=num_classes)
-            surprisal = -(counts.double() / len(score_rows)).log()[scored]
-            entropies.append(surprisal.mean())
-            cross_entropies.append(-log_q.mean())
+            surprisal[fold.score] = -(counts.double() / len(scored)).log()[scored]
             active.append((counts > 0).sum())
-            # The row's share of the bound, less the half's own mean: the influence function of H - CE.
-            score = surprisal + log_q
-            scores.append((score_rows, score - score.mean()))
-        weights = torch.tensor([len(rows) / num_rows for rows, _ in scores], dtype=torch.float64)
-        entropy = float(weights @ torch.stack(entropies).cpu())
-        cross_entropy = float(weights @ torch.stack(cross_entropies).cpu())
-        stderr, num_groups = _clustered_stderr(scores, groups)
+        entropy, cross_entropy = torch.stack([surprisal.mean(), -log_q.mean()]).tolist()
+        scores = GroupScores.of_rows(groups, surprisal + log_q, middle=both[0].fit.stop)
     return MIEstimate(
         bound=max(0.0, entropy - cross_entropy),
-        stderr=stderr,
+        stderr=scores.stderr(),
         entropy=entropy,
         cross_entropy=min(cross_entropy, entropy),
         ceiling=math.log(num_classes),
         num_clusters=num_classes,
         active_clusters=round(float(torch.stack(active).double().mean())),
         num_pairs=num_rows,
-        num_groups=num_groups,
+        num_groups=len(scores.groups),
+        scores=scores,
     )
-
-
-def _halves(groups: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield ``(fit_rows, held_out, score_rows)`` twice; ``held_out`` is a mask over ``fit_rows``."""
-    order = order_by_group(groups, seed)
-    middle = cut_near(groups[order], share=0.5)
-    for fit_rows, score_rows in ((order[:middle], order[middle:]), (order[middle:], order[:middle])):
-        fit_groups = groups[fit_rows]
-        held_out = torch.zeros(len(fit_rows), dtype=torch.bool, device=groups.device)
-        if bool((fit_groups != fit_groups[0]).any()):  # else no group is left to choose a penalty with
-            held_out[cut_near(fit_groups, _INNER_SHARE) :] = True
-        yield fit_rows, held_out, score_rows
-
-
-def _clustered_stderr(scores: list[tuple[Tensor, Tensor]], groups: Tensor) -> tuple[float, int]:
-    """Standard error of the mean of all scores where rows of one group are not independent (Liang and
-    Zeger, Biometrika 1986), and the number of groups."""
-    rows = torch.cat([rows for rows, _ in scores])
-    deviations = torch.cat([deviation for _, deviation in scores])
-    names, member_of = groups[rows].unique(return_inverse=True)
-    sums = deviations.new_zeros(len(names)).index_add_(0, member_of, deviations)
-    correction = len(names) / (len(names) - 1)
-    return float((correction * sums.square().sum()).sqrt() / len(rows)), len(names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -22,12 +24,13 @@ def check_embeddings(name: str, z: Tensor) -> None:
 
 def check_finite(name: str, z: Tensor) -> None:
     """Raise if ``z`` ``(N, D)`` holds NaN or infinity."""
+    if bool(torch.isfinite(torch.stack(z.aminmax())).all() if z.numel() else True):
+        return
     bad = ~torch.isfinite(z).all(dim=1)
-    if bool(bad.any()):
-        raise ValueError(
-            f"`{name}` must be finite, got NaN or infinity in {int(bad.sum())} of {z.shape[0]} rows. "
-            "Leave these rows out of both sections."
-        )
+    raise ValueError(
+        f"`{name}` must be finite, got NaN or infinity in {int(bad.sum())} of {z.shape[0]} rows. "
+        "Leave these rows out of both sections."
+    )
 
 
 def check_integer_vector(name: str, x: Tensor, num_rows: int) -> None:
@@ -61,3 +64,10 @@ def check_int(name: str, value: int) -> None:
     """Raise unless ``value`` is an int."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"`{name}` must be an int, got {value!r} of type {type(value).__name__}.")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")

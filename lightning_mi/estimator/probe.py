@@ -1,25 +1,32 @@
-"""The linear probe q(c | z): a softmax regression, its penalty chosen on groups that it was not fitted on."""
+"""The linear probe q(c | z): the discriminant's closed form, polished as far as that helps on unseen groups."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_mi.estimator.discriminant import (
+    Discriminant,
+    discriminant,
+    held_out_lapse,
+    held_out_slopes,
+    held_out_temperature,
+    moments,
+)
+from lightning_mi.estimator.linear import LinearMap
+from lightning_mi.estimator.polish import descend
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
-# Strong to weak, on the mean cross-entropy of standardised features. The search walks down this path, each
-# solution the start of the next, and ends when the held-out likelihood has fallen twice.
-PENALTIES = tuple(10.0 ** (-exponent / 2) for exponent in range(0, 11))
-_PATIENCE = 2
-_PSEUDO_ROWS = 0.5  # of each class, at the centre (Krichevsky and Trofimov): no class is ever impossible
-_SEARCH_TOLERANCE = 1e-4  # on the gradient, while penalties are compared
-# For the probe that is used: in float64, so that what rounding does to the embeddings (another batch size, another
-# number of processes) does not grow into another end point of the solver.
-_FINAL_TOLERANCE = 1e-10
-_MAX_ITER = 500
+SHRINKAGES = (0.01, 0.1, 0.4, 0.8)
+_MAX_STEPS = 24  # of the polish
+_HOPE = 3  # steps without any gain on held-out rows, after which it is given up
+_PATIENCE = 8  # the same, after a first gain
+_PENALTY = 0.1  # that holds the polish to the closed form
+_LEAST_SLOPE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -27,131 +34,151 @@ class LinearProbe:
     """A fitted probe.
 
     Attributes:
-        weight: ``(D, K)`` float64, all zeros where the probe knows nothing and says the marginal.
-        bias: ``(K,)``.
+        linear: From scaled coordinates to logits; its weight is zero where the probe says the marginal.
+        lapse: Share of the prediction that is the marginal, whatever the embedding, a 0-d tensor.
+        log_prior: ``(K,)``, log of the marginal.
         scaler: The scaling that stands before it.
-        penalty: The chosen L2 penalty, infinite for the marginal.
+        shrinkage: Of the covariance, chosen on held-out rows; 1 for the marginal.
+        steps: Of the solver after the closed form, 0 where they do not help on held-out rows.
     """
 
-    weight: Tensor
-    bias: Tensor
+    linear: LinearMap
+    lapse: Tensor
+    log_prior: Tensor
     scaler: RobustScaler
-    penalty: float
+    shrinkage: float
+    steps: int
 
     def log_prob(self, z: Tensor, targets: Tensor) -> Tensor:
         """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
-        logits = torch.addmm(self.bias, self.scaler.standardize(z).to(self.weight.dtype), self.weight)
-        return -F.cross_entropy(logits, targets, reduction="none")
+        return _mixed(
+            -self.linear.cross_entropy(self.scaler.squash(z), targets), self.lapse, self.log_prior[targets]
+        )
 
 
-def fit_probe(z: Tensor, targets: Tensor, num_classes: int, held_out: Tensor) -> LinearProbe:
-    """Fit a softmax regression with an L2 penalty to convergence.
+@dataclass(frozen=True)
+class _Settings:
+    """What the held-out rows choose."""
 
-    The penalty is the one of :data:`PENALTIES` (or none of them: the marginal) whose fit to the other rows
-    predicts the ``held_out`` rows best; the probe is then fitted again to all rows.
+    shrinkage: float
+    slopes: Tensor
+    temperature: Tensor
+    lapse: Tensor
+
+    def start(self, model: Discriminant) -> LinearMap:
+        return model.linear(self.slopes, self.temperature)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A model of the other rows, its settings, and the mean loss of the held-out rows."""
+
+    loss: float
+    settings: _Settings
+    model: Discriminant
+
+
+def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> LinearProbe:
+    """Fit a linear softmax probe.
+
+    The first ``num_inner`` rows are fitted, and the others choose: how far the covariance is shrunk, how far
+    class means are pulled together in each canonical direction, how sharp the prediction is (down to the
+    marginal), and how many steps of softmax regression follow. With these choices the probe is fitted to all
+    rows.
 
     Args:
         z: ``(N, D)`` floating-point.
         targets: ``(N,)`` int64, 0 to ``num_classes - 1``.
         num_classes: K.
-        held_out: ``(N,)`` bool, the rows that choose the penalty. All or none of them leave no choice: the
-            probe then says the marginal.
+        num_inner: Number of rows before the first that chooses. 0 or N leave no choice: the probe then says
+            the marginal.
 
     Example:
         >>> import torch
-        >>> z = torch.linspace(-1, 1, 200)[:, None]
-        >>> probe = fit_probe(z, (z[:, 0] > 0).long(), 2, held_out=torch.arange(200) % 4 == 0)
+        >>> z = torch.rand(200, 1, generator=torch.Generator().manual_seed(0))
+        >>> probe = fit_probe(z, (z[:, 0] > 0.5).long(), 2, num_inner=150)
         >>> probe.log_prob(torch.tensor([[0.9]]), torch.tensor([1])).exp().item() > 0.95
         True
     """
-    outer = _Problem(z, targets, num_classes)
-    if bool(held_out.all()) or not bool(held_out.any()):
-        return outer.probe(outer.zero_weight(), outer.marginal, torch.inf)
-    inner = _Problem(z[~held_out], targets[~held_out], num_classes)
-    weight = best_weight = inner.zero_weight()
-    best_penalty = torch.inf
-    lowest = -inner.probe(weight, inner.marginal, torch.inf).log_prob(z[held_out], targets[held_out]).mean()
-    bias, worse = inner.marginal, 0
-    for penalty in PENALTIES:
-        weight, bias = inner.solve(penalty, weight, bias, _SEARCH_TOLERANCE)
-        probe = inner.probe(weight, bias, penalty)
-        cross_entropy = -probe.log_prob(z[held_out], targets[held_out]).mean()
-        if cross_entropy < lowest:
-            lowest, best_penalty, best_weight, worse = cross_entropy, penalty, weight, 0
-        else:
-            worse += 1
-            if worse == _PATIENCE:
-                break
-    if best_penalty == torch.inf:
-        return outer.probe(outer.zero_weight(), outer.marginal, torch.inf)
-    weight, bias = outer.solve(best_penalty, best_weight, outer.marginal, _SEARCH_TOLERANCE)
-    if z.device.type != "mps":  # which has no float64
-        weight, bias = outer.solve(best_penalty, weight.double(), bias.double(), _FINAL_TOLERANCE)
-    return outer.probe(weight, bias, best_penalty)
+    scaler = fit_scaler(z)
+    x = scaler.squash(z)
+    inner, inner_targets = x[:num_inner], targets[:num_inner]
+    judge, judge_targets = x[num_inner:], targets[num_inner:]
+    inner_moments = moments(inner, inner_targets, num_classes)
+    all_moments = inner_moments + moments(judge, judge_targets, num_classes)
+    if not 0 < num_inner < x.shape[0]:
+        log_prior = all_moments.spread().log_prior
+        marginal = LinearMap(x.new_zeros(x.shape[1], num_classes), log_prior)
+        return LinearProbe(marginal, x.new_full((), 0.5), log_prior, scaler, shrinkage=1.0, steps=0)
+
+    inner_spread = inner_moments.spread()
+
+    def attempt(shrinkage: float) -> _Attempt:
+        model = discriminant(inner_spread, shrinkage)
+        y = model.project(judge)
+        slopes = held_out_slopes(y, judge_targets, model.means)
+        scores = model.linear(slopes, y.new_ones(()))(y) - model.log_prior
+        temperature = held_out_temperature(scores, model.log_prior, judge_targets)
+        log_q = -model.linear(slopes, temperature).cross_entropy(y, judge_targets)
+        lapse = held_out_lapse(log_q, model.log_prior[judge_targets])
+        loss = -_mixed(log_q, lapse, model.log_prior[judge_targets]).mean()
+        return _Attempt(float(loss), _Settings(shrinkage, slopes, temperature, lapse), model)
+
+    chosen = _search(attempt)
+    settings = chosen.settings
+    steps = _useful_steps(chosen, (inner, inner_targets), (judge, judge_targets))
+    model = discriminant(all_moments.spread(), settings.shrinkage)
+    path = _polish(model, settings, x, targets) if steps else iter([settings.start(model)])
+    linear = list(islice(path, steps + 1))[-1]  # the path is shorter where it has converged
+    weight = model.directions @ linear.weight
+    linear = LinearMap(weight, linear.bias - model.offset @ linear.weight)
+    return LinearProbe(linear, settings.lapse, model.log_prior, scaler, settings.shrinkage, steps)
 
 
-class _Problem:
-    """Minimise  mean CE(softmax(x W + b), c) + penalty/2 |W|^2  over W and b, for one set of rows.
+def _mixed(log_q: Tensor, lapse: Tensor, log_marginal: Tensor) -> Tensor:
+    return torch.logaddexp(log_q + torch.log1p(-lapse), log_marginal + lapse.log())
 
-    L-BFGS works on U, where W = V (S/K + penalty)^(-1/2) U and V, S are the eigenvectors and eigenvalues of
-    the features' covariance: S/K is the size of the softmax's curvature, so the problem is close to round
-    in U whatever the embedding, and a few dozen iterations converge.
-    """
 
-    def __init__(self, z: Tensor, targets: Tensor, num_classes: int) -> None:
-        self.scaler = fit_scaler(z)
-        x = self.scaler.standardize(z)
-        counts = torch.bincount(targets, minlength=num_classes).float() + _PSEUDO_ROWS
-        self.marginal = (counts / counts.sum()).log()
-        self._one_hot = F.one_hot(targets, num_classes).float()
-        self._total = counts.sum()
-        covariance = (x.T @ x) / x.shape[0]
-        eigenvalues, self._basis = torch.linalg.eigh(covariance)
-        self._curvature = eigenvalues.clamp(min=0) / num_classes
-        self._x = x @ self._basis
+def _useful_steps(chosen: _Attempt, inner: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor]) -> int:
+    """How many steps of the polish lower the loss of the ``judge`` rows most; 0 where all they gain is within
+    its standard error."""
+    settings, model = chosen.settings, chosen.model
+    y, targets = model.project(judge[0]), judge[1]
+    log_marginal = model.log_prior[targets]
 
-    def zero_weight(self) -> Tensor:
-        return self._x.new_zeros(self._x.shape[1], self.marginal.shape[0])
+    def losses(linear: LinearMap) -> Tensor:
+        return -_mixed(-linear.cross_entropy(y, targets), settings.lapse, log_marginal)
 
-    def probe(self, weight: Tensor, bias: Tensor, penalty: float) -> LinearProbe:
-        return LinearProbe(weight=weight, bias=bias, scaler=self.scaler, penalty=penalty)
+    first = losses(settings.start(model))
+    lowest, gain, best = 0.0, first, 0
+    for step, linear in enumerate(islice(_polish(model, settings, *inner), 1, _MAX_STEPS + 1), start=1):
+        change = losses(linear) - first
+        mean = float(change.mean())
+        if mean < lowest:
+            lowest, gain, best = mean, change, step
+        elif step - best >= (_PATIENCE if best else _HOPE):
+            break
+    return best if -lowest > float(gain.std()) / len(targets) ** 0.5 else 0
 
-    def solve(self, penalty: float, weight: Tensor, bias: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-        """The minimiser ``(weight, bias)`` for one ``penalty``, starting from the given ones, in their dtype."""
-        basis, one_hot = self._basis.to(weight.dtype), self._one_hot.to(weight.dtype)
-        scale = (self._curvature + penalty).rsqrt()[:, None].to(weight.dtype)
-        x = self._x.to(weight.dtype) * scale.T
-        # One leaf that holds U and, as its last row, b.
-        start = torch.cat([(basis.T @ weight) / scale, bias[None]])
-        # Leaf and gradient are made outside of inference mode; the gradient is written by hand, so no
-        # autograd graph is ever built.
-        with torch.inference_mode(False):
-            leaf = torch.empty_like(start).copy_(start)
-            leaf.grad = torch.zeros_like(leaf)
-        optimizer = torch.optim.LBFGS(
-            [leaf],
-            max_iter=_MAX_ITER,
-            history_size=10,
-            tolerance_grad=tolerance,
-            tolerance_change=tolerance / 100,
-            line_search_fn="strong_wolfe",
-        )
 
-        @torch.no_grad()
-        def closure() -> Tensor:
-            assert leaf.grad is not None
-            u, b = leaf[:-1], leaf[-1]
-            log_q = torch.addmm(b, x, u).log_softmax(dim=1)
-            log_q_center = b.log_softmax(dim=0)
-            ridge = penalty * scale.square() * u
-            log_likelihood = (log_q * one_hot).sum() + _PSEUDO_ROWS * log_q_center.sum()
-            loss = (ridge * u).sum() / 2 - log_likelihood / self._total
-            error = log_q.exp().sub_(one_hot)
-            center_error = _PSEUDO_ROWS * (log_q_center.exp() * b.shape[0] - 1)
-            leaf.grad[:-1] = x.T @ error / self._total + ridge
-            leaf.grad[-1] = (error.sum(dim=0) + center_error) / self._total
-            return loss
+def _polish(model: Discriminant, settings: _Settings, x: Tensor, targets: Tensor) -> Iterator[LinearMap]:
+    """Maps of canonical coordinates, the closed form first."""
+    deviation = model.within.sqrt()
+    start = settings.start(model)
+    start = LinearMap(start.weight * deviation[:, None], start.bias)
+    trust = torch.cat([settings.slopes.clamp(min=_LEAST_SLOPE), settings.slopes.new_ones(1)])
+    scale = (trust[:, None] / model.log_prior.exp()).sqrt()
+    for linear in descend(model.project(x).div_(deviation), targets, start, scale, _PENALTY):
+        yield LinearMap(linear.weight / deviation[:, None], linear.bias)
 
-        optimizer.step(closure)
-        solution = leaf.detach()
-        return basis @ (solution[:-1] * scale), solution[-1]
+
+def _search(attempt: Callable[[float], _Attempt]) -> _Attempt:
+    """The best of :data:`SHRINKAGES`, found from the middle of the grid: the loss has one valley."""
+    low, high = attempt(SHRINKAGES[1]), attempt(SHRINKAGES[2])
+    if low.loss <= high.loss:
+        return min(attempt(SHRINKAGES[0]), low, key=lambda tried: tried.loss)
+    return min(attempt(SHRINKAGES[3]), high, key=lambda tried: tried.loss)
+
+
+# Each is fitted to one half: (z, targets, num_classes, num_inner) -> a probe with `log_prob(z, targets)`.
+PROBES = {"linear": fit_probe}

@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lightning_mi.hashing import mix
+
+_INNER_SHARE = 0.75  # of the fit part; the rest of it chooses the probe's settings,
+_MOST_JUDGES = 8192  # for which so many rows are enough
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to use rows that :func:`order_by_group` has ordered.
+
+    Attributes:
+        fit: The half that the quantiser and the probe are fitted to.
+        score: The other half, which is scored.
+        num_inner: Rows of ``fit`` before the first that chooses the probe's settings; all of them where
+            they are one group.
+    """
+
+    fit: slice
+    score: slice
+    num_inner: int
+
+
+def folds(groups: Tensor) -> list[Fold]:
+    """Both ways round of two halves, for ``groups`` ``(N,)`` in the order of :func:`order_by_group`.
+
+    Raises:
+        ValueError: If there is one group only.
+    """
+    num_rows = groups.shape[0]
+    middle = cut_near(groups, share=0.5)
+    first, second = slice(0, middle), slice(middle, num_rows)
+    return [Fold(first, second, _inner(groups[first])), Fold(second, first, _inner(groups[second]))]
+
+
+def _inner(groups: Tensor) -> int:
+    num_rows = groups.shape[0]
+    if not bool((groups != groups[0]).any()):
+        return num_rows
+    return cut_near(groups, share=max(_INNER_SHARE, 1 - _MOST_JUDGES / num_rows))
 
 
 def order_by_group(groups: Tensor, seed: int) -> Tensor:

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from lightning_mi.estimator.bound import _halves
-from lightning_mi.estimator.split import cut_near, order_by_group
+from lightning_mi.estimator.split import cut_near, folds, order_by_group
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -10,13 +9,16 @@ from lightning_mi.estimator.split import cut_near, order_by_group
 def test_no_group_stands_on_two_sides(seed, num_groups):
     groups = torch.randint(num_groups, (500,))
     groups[:num_groups] = torch.arange(num_groups)
+    groups = groups[order_by_group(groups, seed)]
     scored = []
-    for fit_rows, held_out, score_rows in _halves(groups, seed):
-        assert sorted([*fit_rows.tolist(), *score_rows.tolist()]) == list(range(500))
-        assert not torch.isin(groups[fit_rows], groups[score_rows]).any()
-        assert not torch.isin(groups[fit_rows][held_out], groups[fit_rows][~held_out]).any()
-        scored.append(score_rows)
-    assert sorted(torch.cat(scored).tolist()) == list(range(500))
+    for fold in folds(groups):
+        fit, score = groups[fold.fit], groups[fold.score]
+        assert len(fit) + len(score) == 500
+        assert not torch.isin(fit, score).any()
+        assert not torch.isin(fit[: fold.num_inner], fit[fold.num_inner :]).any()
+        assert fold.num_inner == len(fit) if len(fit.unique()) == 1 else 0 < fold.num_inner < len(fit)
+        scored += range(500)[fold.score]
+    assert sorted(scored) == list(range(500))
 
 
 def test_split_depends_on_the_names_of_the_groups_alone():
@@ -28,15 +30,21 @@ def test_split_depends_on_the_names_of_the_groups_alone():
 
 def test_leaving_out_one_group_moves_few_others():
     groups = torch.arange(1000)
-    first = {int(g) for g in groups[next(iter(_halves(groups, 0)))[0]]}
-    fewer = groups[groups != 17]
-    second = {int(g) for g in fewer[next(iter(_halves(fewer, 0)))[0]]}
+    first, second = (
+        set(ordered[folds(ordered)[0].fit].tolist())
+        for ordered in (some[order_by_group(some, 0)] for some in (groups, groups[groups != 17]))
+    )
     assert len(first ^ second) <= 2
 
 
 def test_halves_are_even():
-    sizes = [len(fit) for fit, _, _ in _halves(torch.arange(1001), 0)]
+    sizes = [fold.fit.stop - fold.fit.start for fold in folds(torch.arange(1001))]
     assert sorted(sizes) == [500, 501]
+
+
+def test_more_than_enough_rows_are_not_kept_from_the_fit():
+    fold = folds(torch.arange(200_000))[0]
+    assert fold.fit.stop - fold.fit.start - fold.num_inner == 8192
 
 
 def test_one_group_is_refused():

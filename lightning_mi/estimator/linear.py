@@ -1,0 +1,42 @@
+"""Logits that are a linear map of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_BLOCK = 1 << 22  # elements of the logits at once
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """Logits ``x @ weight + bias``.
+
+    Attributes:
+        weight: ``(D, K)`` float32.
+        bias: ``(K,)`` float32.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of ``x`` ``(N, D)``."""
+        return torch.addmm(self.bias, x, self.weight)
+
+    def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
+        """-log softmax(logits)[target] of each row, in nats: ``(N,)``."""
+        losses = x.new_empty(x.shape[0])
+        for part, hit, loss in row_blocks(self.bias.shape[0], x, targets, losses):
+            logits = self(part)
+            loss.copy_(logits.logsumexp(dim=1) - logits.gather(1, hit[:, None])[:, 0])
+        return losses
+
+
+def row_blocks(num_classes: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of each of ``columns`` ``(N, ...)``, so many at once that their logits stay small."""
+    rows = max(1, _BLOCK // num_classes)
+    return zip(*(column.split(rows) for column in columns), strict=True)

@@ -1,0 +1,93 @@
+"""Softmax regression from a good start: what a closed form misses, by a few steps of a convex solver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lightning_mi.estimator.linear import LinearMap, row_blocks
+
+_MEMORY = 8  # pairs of L-BFGS
+_ARMIJO = 1e-4
+_HALVINGS = 12
+
+
+def descend(y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, penalty: float) -> Iterator[LinearMap]:
+    """Yield ``start`` and then, one L-BFGS step at a time, maps of lower and lower
+
+        mean cross-entropy + penalty/2 |U|^2,    where (weight, bias) = start + scale * U.
+
+    Args:
+        y: ``(N, R)`` float32.
+        targets: ``(N,)`` int64 below K.
+        start: The map to begin at and to stay close to.
+        scale: ``(R + 1, K)``, the inverse square root of the curvature, roughly; the last row is the bias's.
+        penalty: Not negative.
+
+    Ends where a step no longer lowers the objective.
+
+    Source:
+        Nocedal and Wright, "Numerical optimization", 2006, algorithms 7.4 and 3.1.
+    """
+    origin = torch.cat([start.weight, start.bias[None]])
+    u = torch.zeros_like(origin)
+    yield start
+    loss, gradient = _objective(u, origin, y, targets, scale, penalty)
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []  # (change of U, change of the gradient, their product)
+    while True:
+        direction = _two_loops(gradient, steps)
+        slope = (direction * gradient).sum()
+        length = 1.0
+        for _ in range(_HALVINGS):
+            new_u = u - length * direction
+            new_loss, new_gradient = _objective(new_u, origin, y, targets, scale, penalty)
+            if bool(new_loss <= loss - _ARMIJO * length * slope):
+                break
+            length /= 2
+        else:
+            return
+        change, turn = new_u - u, new_gradient - gradient
+        product = (change * turn).sum()
+        if bool(product > 0):
+            steps = [*steps[1 - _MEMORY :], (change, turn, product)]
+        u, loss, gradient = new_u, new_loss, new_gradient
+        theta = origin + scale * u
+        yield LinearMap(theta[:-1], theta[-1])
+
+
+def _objective(
+    u: Tensor, origin: Tensor, y: Tensor, targets: Tensor, scale: Tensor, penalty: float
+) -> tuple[Tensor, Tensor]:
+    theta = origin + scale * u
+    gradient = torch.zeros_like(theta)
+    loss = torch.zeros((), dtype=torch.float64, device=y.device)
+    for part, hit in row_blocks(theta.shape[1], y, targets):
+        logits = torch.addmm(theta[-1], part, theta[:-1])
+        largest = logits.amax(dim=1, keepdim=True)
+        q = logits.sub_(largest)
+        hits = q.gather(1, hit[:, None])
+        q = q.exp_()
+        total = q.sum(dim=1, keepdim=True)
+        loss += (total.log() - hits).sum()
+        q.div_(total).scatter_add_(1, hit[:, None], torch.full_like(hits, -1.0))
+        gradient[:-1] += part.T @ q
+        gradient[-1] += q.sum(dim=0)
+    loss = loss / y.shape[0] + penalty / 2 * u.square().sum()
+    return loss, gradient.mul_(scale / y.shape[0]).add_(u, alpha=penalty)
+
+
+def _two_loops(gradient: Tensor, steps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    direction = gradient.clone()
+    shares = []
+    for change, turn, product in reversed(steps):
+        share = (change * direction).sum() / product
+        direction -= share * turn
+        shares.append(share)
+    if steps:
+        _, turn, product = steps[-1]
+        direction *= product / turn.square().sum()
+    for (change, turn, product), share in zip(steps, reversed(shares), strict=True):
+        direction += change * (share - (turn * direction).sum() / product)
+    return direction

@@ -1,0 +1,73 @@
+"""The matrix products that take the estimator's time, each in blocks that bound its memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_BLOCK = 1 << 22  # elements of an intermediate at once
+_GRAM_ROWS = 1 << 14  # rows summed in float32 before float64 takes over
+
+
+def gram(x: Tensor) -> Tensor:
+    """``x^T x`` of ``x`` ``(N, D)`` float32, as ``(D, D)`` float64: what rounding does stays independent of N.
+
+    Example:
+        >>> import torch
+        >>> gram(torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+        [[10.0, 14.0], [14.0, 20.0]]
+    """
+    dim = x.shape[1]
+    total = torch.zeros(dim, dim, dtype=torch.float64, device=x.device)
+    if x.is_cuda or dim < 128:
+        for part in x.split(_GRAM_ROWS):
+            total += part.T @ part
+        return total
+    # On the host the product is what counts: leave out three of eight of it, which symmetry gives.
+    width = -(-dim // 4)
+    for part in x.split(_GRAM_ROWS):
+        for start in range(0, dim, width):
+            total[start : start + width, start:] += part[:, start : start + width].T @ part[:, start:]
+    return total.triu() + total.triu(1).T
+
+
+def sums_by_class(x: Tensor, classes: Tensor, num_classes: int) -> Tensor:
+    """Sum of the rows of ``x`` ``(N, D)`` float32 of each class ``(N,)``: ``(num_classes, D)`` float32.
+
+    The same bits every time: the host adds in the order of the rows; a GPU, whose additions are atomic and
+    come in any order, multiplies by the one-hot matrix.
+
+    Example:
+        >>> import torch
+        >>> sums_by_class(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([0, 1, 0]), 2).tolist()
+        [[5.0], [2.0]]
+    """
+    sums = x.new_zeros(num_classes, x.shape[1])
+    if not x.is_cuda:
+        return sums.index_add_(0, classes, x)
+    names = torch.arange(num_classes, device=x.device)
+    rows = max(1, _BLOCK // num_classes)
+    for part, member_of in zip(x.split(rows), classes.split(rows), strict=True):
+        sums += (member_of[:, None] == names).to(x.dtype).T @ part
+    return sums
+
+
+def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest of ``centroids`` ``(K, D)`` for each of ``points`` ``(N, D)``, both float32.
+
+    Returns:
+        ``|c|^2/2 - x.c`` of the nearest centre (half of the squared distance, less ``|x|^2/2``) as ``(N,)``
+        float32, and its number as ``(N,)`` int64.
+
+    Example:
+        >>> import torch
+        >>> nearest(torch.tensor([[0.0], [0.9]]), torch.tensor([[0.1], [1.0]]))[1].tolist()
+        [0, 1]
+    """
+    half_squares = centroids.square().sum(dim=1) / 2
+    cost = points.new_empty(points.shape[0])
+    index = torch.empty(points.shape[0], dtype=torch.int64, device=points.device)
+    rows = max(1, _BLOCK // centroids.shape[0])
+    for part, low, where in zip(points.split(rows), cost.split(rows), index.split(rows), strict=True):
+        torch.min(torch.addmm(half_squares, part, centroids.T, alpha=-1), dim=1, out=(low, where))
+    return cost, index

@@ -1,0 +1,94 @@
+"""What each group adds to a bound: the standard error, and the difference of two bounds on the same groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """Scores of the groups, on the host. The mean of all rows' scores is the bound, before its floor at 0.
+
+    Attributes:
+        groups: ``(G,)`` int64, names of the groups, each once.
+        totals: ``(G,)`` float64, sum of the scores of a group's rows, in nats.
+        counts: ``(G,)`` float64, number of a group's rows.
+        halves: ``(G,)`` int64, 0 or 1: the half that the group was scored in.
+    """
+
+    groups: Tensor
+    totals: Tensor
+    counts: Tensor
+    halves: Tensor
+
+    @staticmethod
+    def of_rows(groups: Tensor, scores: Tensor, middle: int) -> GroupScores:
+        """Add up ``scores`` ``(N,)`` of rows whose ``groups`` ``(N,)`` stand together; a new half begins at row
+        ``middle``."""
+        names, sizes = groups.cpu().unique_consecutive(return_counts=True)
+        member_of = torch.repeat_interleave(torch.arange(len(names)), sizes)
+        totals = torch.zeros(len(names), dtype=torch.float64).index_add_(0, member_of, scores.double().cpu())
+        halves = (sizes.cumsum(dim=0) > middle).long()
+        return GroupScores(names, totals, sizes.double(), halves)
+
+    def stderr(self) -> float:
+        """Standard error of the mean score, see :func:`clustered_stderr`."""
+        means = _by_half(self.totals, self.halves) / _by_half(self.counts, self.halves)
+        influence = (self.totals - means[self.halves] * self.counts) / self.counts.sum()
+        return clustered_stderr(influence, means, _by_half(self.counts, self.halves))
+
+    def gain_over(self, other: GroupScores) -> tuple[float, float]:
+        """Difference of the mean scores of the groups that both have, and its standard error, in nats.
+
+        Raises:
+            ValueError: If fewer than 2 groups are in both.
+        """
+        mine, theirs = self._named(other.groups), other._named(self.groups)
+        if len(mine.groups) < 2:
+            raise ValueError(
+                f"A gain needs at least 2 groups that are in both estimates, got {len(mine.groups)} of "
+                f"{len(self.groups)} and {len(other.groups)}. Give both the same pairs, with the same `groups`."
+            )
+        influence = torch.zeros_like(mine.totals)
+        means, sizes = torch.zeros(2, dtype=torch.float64), _by_half(mine.counts, mine.halves)
+        gain = 0.0
+        for scores, sign in ((mine, 1), (theirs, -1)):
+            counts = _by_half(scores.counts, mine.halves)
+            mean = _by_half(scores.totals, mine.halves) / counts.clamp(min=1)
+            influence += sign * (scores.totals - mean[mine.halves] * scores.counts) / scores.counts.sum()
+            means += sign * mean
+            gain += sign * float(scores.totals.sum() / scores.counts.sum())
+        return gain, clustered_stderr(influence, means, sizes)
+
+    def _named(self, names: Tensor) -> GroupScores:
+        """The groups that are among ``names``, in the order of their names."""
+        order = self.groups.argsort()
+        order = order[torch.isin(self.groups[order], names)]
+        return GroupScores(self.groups[order], self.totals[order], self.counts[order], self.halves[order])
+
+
+def clustered_stderr(influence: Tensor, means: Tensor, sizes: Tensor) -> float:
+    """Standard error of a mean over both halves, where the rows of one group are not independent.
+
+    The groups' own spread (Liang and Zeger, Biometrika 1986) says nothing of what another fit of quantiser and
+    probe would have given. The two halves have a fit each, so the error is never less than the one that their
+    difference tells.
+
+    Args:
+        influence: ``(G,)`` float64, what each group adds to the mean less what an average one adds.
+        means: ``(2,)`` float64, mean of each half.
+        sizes: ``(2,)`` float64, rows of each half; 0 where there is none.
+    """
+    correction = len(influence) / (len(influence) - 1)
+    within = correction * influence.square().sum()
+    if bool((sizes == 0).any()):
+        return float(within.sqrt())
+    between = (sizes / sizes.sum()).square().sum() * (means[0] - means[1]).square() / 2
+    return float(torch.maximum(within, between).sqrt())
+
+
+def _by_half(values: Tensor, halves: Tensor) -> Tensor:
+    return torch.zeros(2, dtype=torch.float64).index_add_(0, halves, values.double())

@@ -1,0 +1,61 @@
+"""K-means after whitening: every direction of the embedding has a say, not only those of large variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_mi.estimator.kmeans import cluster, search
+from lightning_mi.estimator.products import gram
+from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
+
+_SHRINKAGE = 0.1
+
+
+@dataclass(frozen=True)
+class ProjectedQuantizer:
+    """Cluster centres in linear coordinates ``squash(x) @ directions``.
+
+    Attributes:
+        centroids: ``(K', R)`` float32, K' at most the K that was asked for.
+        directions: ``(D, R)`` float32.
+        scaler: The scaling that stands before both.
+    """
+
+    centroids: Tensor
+    directions: Tensor
+    scaler: RobustScaler
+
+    def assign(self, x: Tensor) -> Tensor:
+        """Number of the nearest centre of each row of ``x`` ``(N, D)``: ``(N,)`` int64."""
+        return search(self.scaler.squash(x) @ self.directions, self.centroids)[1]
+
+
+def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
+    """Cluster the rows of ``x`` ``(N, D)`` in principal coordinates of (nearly) equal variance.
+
+    The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
+    variance stay small. Returned are the quantiser and the cluster of each row, ``(N,)`` int64.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[0.0, 0.0], [0.0, 1e-3], [5.0, 0.0], [5.0, 1e-3]])
+        >>> quantizer, member_of = fit_whitened(x, num_clusters=4)
+        >>> len(member_of.unique())
+        4
+    """
+    scaler = fit_scaler(x)
+    points = scaler.squash(x)
+    values, vectors = torch.linalg.eigh(covariance(points))
+    floor = _SHRINKAGE * values.clamp(min=0).mean().clamp(min=1e-12)
+    directions = (vectors / ((1 - _SHRINKAGE) * values.clamp(min=0) + floor).sqrt()).float()
+    centroids, member_of = cluster(points @ directions, num_clusters, seed)
+    return ProjectedQuantizer(centroids, directions, scaler), member_of
+
+
+def covariance(x: Tensor) -> Tensor:
+    """Covariance of the rows of ``x`` ``(N, D)`` float32: ``(D, D)`` float64."""
+    mean = x.mean(dim=0, dtype=torch.float64)
+    return (gram(x) / x.shape[0]).addr_(mean, mean, alpha=-1)
