@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.best import BestEpoch
 from lightning_mi.distributed import gather
 from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
@@ -23,7 +26,10 @@ from lightning_mi.epoch import (
     affordable_clusters,
 )
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.estimator.checks import check_int, check_positive_int
+from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
+from lightning_mi.estimator.probe import PROBES
+from lightning_mi.estimator.quantizer import QUANTIZERS
+from lightning_mi.metric import MIBound
 from lightning_mi.segments import SectionSampler, parse_gaps
 from lightning_mi.strategies import ModelAccess
 
@@ -43,8 +49,10 @@ class MIBoundCallback(Callback):
     Logged, in ``fit``, ``validate`` and ``test`` alike, on every process: ``val/mi_bound`` (``log_name``), and
     under ``mi_bound/`` (the last part of ``log_name``) ``stderr``, ``entropy``, ``cross_entropy``, ``ceiling``
     (log K), ``active_clusters``, ``pairs``, ``skipped`` (utterances left out) and ``seconds`` (wall clock of
-    this callback, the slowest process). With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``,
-    with ``layers`` ``layers/<name>/bound`` and ``layers/<name>/stderr``.
+    this callback, the slowest process). In ``fit``, from the second value on, ``gain`` and ``gain_stderr``: by
+    how much the bound is above that of the best epoch before, utterance by utterance, and the standard error of
+    that difference. With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with ``layers``
+    ``layers/<name>/bound`` and ``layers/<name>/stderr``.
 
     Which sections, and which pairs where there are more than ``max_pairs``, depends on the utterance's
     samples and the seed alone: a resumed run goes on with the same curve.
@@ -83,6 +91,12 @@ class MIBoundCallback(Callback):
             ``None``: they are looked for.
         pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
             tightens the bound where validation utterances are few and long.
+        quantizer: As that of :func:`lightning_mi.mi_bound`.
+        probe: As that of :func:`lightning_mi.mi_bound`.
+
+    Attributes:
+        estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
+            no value.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -124,6 +138,8 @@ class MIBoundCallback(Callback):
         log_name: str = "val/mi_bound",
         batch_to_waveforms: Callable[[Any], Any] | None = None,
         pairs_per_utterance: int = 1,
+        quantizer: str = "kmeans",
+        probe: str = "linear",
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -132,6 +148,8 @@ class MIBoundCallback(Callback):
         check_positive_int("sample_rate", sample_rate)
         check_positive_int("every_n_epochs", every_n_epochs)
         check_int("seed", seed)
+        check_choice("quantizer", quantizer, QUANTIZERS)
+        check_choice("probe", probe, PROBES)
         if isinstance(segment_seconds, bool) or not isinstance(segment_seconds, (int, float)):
             raise TypeError(f"`segment_seconds` must be a number of seconds, got {segment_seconds!r}.")
         if not (math.isfinite(segment_seconds) and segment_seconds * sample_rate >= 1):
@@ -150,6 +168,8 @@ class MIBoundCallback(Callback):
         self.batch_to_waveforms = batch_to_waveforms
         self.every_n_epochs = every_n_epochs
         self.seed = seed
+        self.quantizer = quantizer
+        self.probe = probe
         self.log_name = log_name
         # What decides the number, beside the model and the data: kept in the checkpoint.
         self._settings: dict[str, Any] = {
@@ -163,12 +183,16 @@ class MIBoundCallback(Callback):
             "embed": embed if embed is None or isinstance(embed, str) else "a callable",
             "seed": seed,
             "pairs_per_utterance": pairs_per_utterance,
+            "quantizer": quantizer,
+            "probe": probe,
         }
         gaps = parse_gaps(gap_seconds)
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
         self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()
         self._last: float | None = None
+        self._best: BestEpoch | None = None
+        self.estimates: dict[Key, MIEstimate] = {}
 
     @property
     def state_key(self) -> str:
@@ -177,13 +201,17 @@ class MIBoundCallback(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """The settings, so that a resumed run can tell whether its curve goes on, and the last value."""
-        return {"settings": dict(self._settings), "last": self._last}
+        """The settings, so that a resumed run can tell whether its curve goes on, the last value, and what is
+        needed to compare with the best epoch: less than 100 KiB."""
+        best = None if self._best is None else self._best.state()
+        return {"settings": dict(self._settings), "last": self._last, "best": best}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint's settings are others: its values cannot be compared with those to come."""
         self._last = state_dict.get("last")
+        best = state_dict.get("best")
+        self._best = None if best is None else BestEpoch.from_state(best)
         before = state_dict.get("settings", {})
         changed = [
             f"`{name}` was {before[name]!r} and is {value!r}"
@@ -203,6 +231,8 @@ class MIBoundCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "predict":
             return
+        if stage == "fit":  # before a checkpoint's state is loaded
+            self._last = self._best = None
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
@@ -258,6 +288,7 @@ class MIBoundCallback(Callback):
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch = None
+        self.estimates = {}
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         if in_fit and trainer.current_epoch % self.every_n_epochs:
             return
@@ -292,17 +323,23 @@ class MIBoundCallback(Callback):
         with epoch.clock():
             try:
                 epoch.share()
-                estimates = epoch.estimates(self._affordable_clusters(epoch.num_pairs))
+                metric = partial(
+                    MIBound, self._affordable_clusters(epoch.num_pairs), self.seed, self.quantizer, self.probe
+                )
+                estimates = epoch.estimates(metric)
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
         if epoch.skipped:
             self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
         values = {f"{self._prefix}/{name}": value for name, value in self._details(estimates)}
+        if trainer.state.fn == "fit":
+            values |= self._gain(next(iter(estimates.values())))
         values[f"{self._prefix}/skipped"] = float(epoch.skipped)
         values[f"{self._prefix}/seconds"] = max(gather(epoch.seconds))
         # All processes log the same values: their maximum is each of them, to the last bit.
         pl_module.log_dict(values, reduce_fx="max", sync_dist=True)
+        self.estimates = estimates
         headline = next(iter(estimates.values()))
         self._last = headline.bound
         pl_module.log(self.log_name, headline.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
@@ -362,6 +399,18 @@ class MIBoundCallback(Callback):
             if gap == headline_gap and self.layers is not None:
                 yield f"layers/{layer}/bound", estimate.bound
                 yield f"layers/{layer}/stderr", estimate.stderr
+
+    def _gain(self, headline: MIEstimate) -> dict[str, float]:
+        """What is logged of the difference to the best epoch before this one, which it takes the place of if it is
+        better."""
+        values = {}
+        if self._best is not None:
+            with suppress(ValueError):  # other utterances than then: there is nothing to compare
+                gain, stderr = self._best.gain_of(headline)
+                values = {f"{self._prefix}/gain": gain, f"{self._prefix}/gain_stderr": stderr}
+        if self._best is None or headline.bound > self._best.bound:
+            self._best = BestEpoch.of(headline)
+        return values
 
     @property
     def _prefix(self) -> str:

@@ -216,12 +216,12 @@ class ValidationEpoch:
             raise self.error
         raise RuntimeError(f"Another process failed to embed the sections of its utterances: {failures[0].text}")
 
-    def estimates(self, num_clusters: int) -> dict[Key, MIEstimate]:
+    def estimates(self, new_metric: Callable[..., MIBound]) -> dict[Key, MIEstimate]:
         """The bound of the headline layer at each gap, then of the other layers at the first gap; the headline
         comes first. Estimating is shared out among the processes, and every one gets all results.
 
         Args:
-            num_clusters: K.
+            new_metric: Makes the metric that pairs are gathered and estimated by.
 
         Raises:
             NoEstimateError: On every process, if an estimate failed.
@@ -231,7 +231,7 @@ class ValidationEpoch:
         wanted = [(headline, gap) for gap in gaps] + [(layer, gaps[0]) for layer in others]
         own: dict[Key, MIEstimate | str] = {}
         for number, (layer, gap) in enumerate(wanted):
-            metric = self._metric(layer, 1 + gaps.index(gap), num_clusters)
+            metric = self._metric(layer, 1 + gaps.index(gap), new_metric)
             metric.sync()
             if number % world_size() == rank():
                 try:
@@ -247,8 +247,8 @@ class ValidationEpoch:
             estimates[key] = found
         return estimates
 
-    def _metric(self, layer: str, partner: int, num_clusters: int) -> MIBound:
-        metric = MIBound(num_clusters, seed=self._seed, sync_on_compute=False).to(self._access.module.device)
+    def _metric(self, layer: str, partner: int, new_metric: Callable[..., MIBound]) -> MIBound:
+        metric = new_metric(sync_on_compute=False).to(self._access.module.device)
         z = self._store.embeddings(layer)
         if z is not None and len(z):
             groups, keys = self._store.groups.to(z.device), self._store.keys.to(z.device)

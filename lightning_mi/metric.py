@@ -15,12 +15,15 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_mi.estimator import MIEstimate, mi_bound
 from lightning_mi.estimator.checks import (
+    check_choice,
     check_embeddings,
     check_int,
     check_integer_vector,
     check_positive_int,
     check_same_rows,
 )
+from lightning_mi.estimator.probe import PROBES
+from lightning_mi.estimator.quantizer import QUANTIZERS
 from lightning_mi.hashing import mix
 
 _NONE = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
@@ -57,6 +60,8 @@ class MIBound(Metric):
     Args:
         num_clusters: K of the k-means, at most the number of pairs in one half.
         seed: Of the split and the k-means.
+        quantizer: As that of :func:`lightning_mi.mi_bound`.
+        probe: As that of :func:`lightning_mi.mi_bound`.
         kwargs: Those of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -90,12 +95,23 @@ class MIBound(Metric):
     groups: list[Tensor]
     keys: list[Tensor]
 
-    def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_clusters: int = 128,
+        seed: int = 0,
+        quantizer: str = "kmeans",
+        probe: str = "linear",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_int("num_clusters", num_clusters)
         check_int("seed", seed)
+        check_choice("quantizer", quantizer, QUANTIZERS)
+        check_choice("probe", probe, PROBES)
         self.num_clusters = num_clusters
         self.seed = seed
+        self.quantizer = quantizer
+        self.probe = probe
         self._estimate: MIEstimate | None = None
         for state in ("z_a", "z_b", *_NUMBERS):
             self.add_state(state, default=[], dist_reduce_fx="cat")
@@ -133,6 +149,8 @@ class MIBound(Metric):
             num_clusters=self.num_clusters,
             groups=_reorder(groups, order),
             seed=self.seed,
+            quantizer=self.quantizer,
+            probe=self.probe,
         )
         return torch.tensor(self._estimate.bound, device=self.device)
 

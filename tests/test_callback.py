@@ -159,6 +159,48 @@ def test_rises_while_a_model_trains_and_picks_the_best_checkpoint(tmp_path):
     assert f"epoch={curve.index(max(curve))}" in monitor.best_model_path
 
 
+def test_gain_over_the_best_epoch_before():
+    rows, estimates = [], []
+
+    class Keep(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            rows.append({name: value.item() for name, value in trainer.logged_metrics.items()})
+            estimates.append(one.estimates["output", "near"])
+
+    one = callback()
+    trainer = quiet_trainer(max_epochs=5, callbacks=[one, Keep()], num_sanity_val_steps=0)
+    trainer.fit(Clears(), loader(utterances(64, seed=1)), loader(utterances(300)))
+    assert "mi_bound/gain" not in rows[0]
+    for epoch in range(1, 5):
+        best = max(estimates[:epoch], key=lambda estimate: estimate.bound)
+        gain, stderr = estimates[epoch].gain_over(best)
+        assert rows[epoch]["mi_bound/gain"] == pytest.approx(gain, abs=1e-5)
+        assert rows[epoch]["mi_bound/gain_stderr"] == pytest.approx(stderr, abs=1e-5)
+        assert rows[epoch]["val/mi_bound"] - best.bound == pytest.approx(gain, abs=1e-4)
+    trainer.validate(TinySpeechModel(), loader(utterances(300)), verbose=False)
+    assert "mi_bound/gain" not in trainer.callback_metrics
+
+
+def test_other_utterances_have_no_gain():
+    class Changes(TinySpeechModel):
+        def val_dataloader(self):
+            return loader(utterances(100, seed=self.current_epoch))
+
+    trainer = quiet_trainer(max_epochs=2, callbacks=[callback()], reload_dataloaders_every_n_epochs=1)
+    trainer.fit(Changes(), loader(utterances(32)))
+    assert trainer.callback_metrics["mi_bound/pairs"] == 100
+    assert "mi_bound/gain" not in trainer.callback_metrics
+
+
+@pytest.mark.parametrize("option", [{"quantizer": "whitened"}, {"quantizer": "canonical"}])
+def test_options_reach_the_estimator(option):
+    module, x = TinySpeechModel(), utterances(200)
+    plain, _ = validate(module, loader(x))
+    other, _ = validate(module, loader(x), **option)
+    assert other["val/mi_bound"] != plain["val/mi_bound"]
+    assert other["val/mi_bound"] > 0.1
+
+
 @pytest.mark.parametrize("sanity", [0, 2])
 def test_early_stopping_from_the_first_epoch(sanity):
     stopping = EarlyStopping("val/mi_bound", mode="max", patience=2, strict=True)
