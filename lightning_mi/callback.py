@@ -19,6 +19,7 @@ from lightning_mi.best import BestEpoch
 from lightning_mi.distributed import gather
 from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
+    BEST_LAYER,
     FIT_PAIRS_PER_CLUSTER,
     Key,
     NoEstimateError,
@@ -75,7 +76,7 @@ class MIBoundCallback(Callback):
             second), or a list of these. Of a list the first is the headline, and each has its own bound.
         sample_rate: Of the validation waveforms, in Hz.
         layers: Names or globs of submodules whose outputs are to be embedded, or ``"all"`` for the blocks of
-            the encoder. Each has its own bound; the last is the headline. ``None``: the encoder's output.
+            the encoder. Each has its own bound. ``None``: the encoder's output.
         pooling: How frames become one vector: ``"mean"``, or ``"boundary"`` (the last frame of the first
             section and the first frame of the second).
         embed: What encodes waveforms: a dotted name of a submodule or method of the LightningModule, or a
@@ -93,6 +94,9 @@ class MIBoundCallback(Callback):
             tightens the bound where validation utterances are few and long.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         probe: As that of :func:`lightning_mi.mi_bound`.
+        headline: Which of the ``layers`` ``log_name`` is the bound of: a name as in ``layers/<name>``, or
+            ``"best"``, the highest at each validation (which, being picked, is a little too high where many
+            layers are about equal). ``None``: the last.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -140,6 +144,7 @@ class MIBoundCallback(Callback):
         pairs_per_utterance: int = 1,
         quantizer: str = "kmeans",
         probe: str = "linear",
+        headline: str | None = None,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -156,6 +161,8 @@ class MIBoundCallback(Callback):
             raise ValueError(f"`segment_seconds` must be positive, at least one sample, got {segment_seconds!r}.")
         if pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
+        if headline is not None and not isinstance(headline, str):
+            raise TypeError(f"`headline` must be the name of a layer or {BEST_LAYER!r}, got {headline!r}.")
         if batch_to_waveforms is not None and not callable(batch_to_waveforms):
             raise TypeError(f"`batch_to_waveforms` must be callable, got {batch_to_waveforms!r}.")
         if not isinstance(log_name, str) or not log_name.strip("/"):
@@ -170,6 +177,7 @@ class MIBoundCallback(Callback):
         self.seed = seed
         self.quantizer = quantizer
         self.probe = probe
+        self.headline = headline
         self.log_name = log_name
         # What decides the number, beside the model and the data: kept in the checkpoint.
         self._settings: dict[str, Any] = {
@@ -185,6 +193,7 @@ class MIBoundCallback(Callback):
             "pairs_per_utterance": pairs_per_utterance,
             "quantizer": quantizer,
             "probe": probe,
+            "headline": headline,
         }
         gaps = parse_gaps(gap_seconds)
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
@@ -326,7 +335,7 @@ class MIBoundCallback(Callback):
                 metric = partial(
                     MIBound, self._affordable_clusters(epoch.num_pairs), self.seed, self.quantizer, self.probe
                 )
-                estimates = epoch.estimates(metric)
+                estimates = epoch.estimates(metric, self.headline)
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
@@ -368,7 +377,13 @@ class MIBoundCallback(Callback):
                 )
 
     def _find_encoder(self, pl_module: LightningModule) -> Encoder:
-        return find_encoder(pl_module, self.embed, self.layers)
+        encoder = find_encoder(pl_module, self.embed, self.layers)
+        if self.headline not in (None, BEST_LAYER, *encoder.layer_names):
+            raise ValueError(
+                f"`headline` must be one of the layers that `layers` names, or {BEST_LAYER!r}, got "
+                f"{self.headline!r}. The layers are {', '.join(encoder.layer_names)}."
+            )
+        return encoder
 
     def _waveforms(self, batch: Any) -> Waveforms:
         if self.batch_to_waveforms is None:

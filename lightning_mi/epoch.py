@@ -26,6 +26,7 @@ FEWEST_PAIRS = 4  # two to fit on and two to score
 FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
 
 Key = tuple[str, str]  # the names of a layer and of a gap
+BEST_LAYER = "best"
 T = TypeVar("T")
 
 # What the user's data and settings can bring about; a batch too large for the device is one of them.
@@ -216,21 +217,33 @@ class ValidationEpoch:
             raise self.error
         raise RuntimeError(f"Another process failed to embed the sections of its utterances: {failures[0].text}")
 
-    def estimates(self, new_metric: Callable[..., MIBound]) -> dict[Key, MIEstimate]:
+    def estimates(self, new_metric: Callable[..., MIBound], headline: str | None = None) -> dict[Key, MIEstimate]:
         """The bound of the headline layer at each gap, then of the other layers at the first gap; the headline
         comes first. Estimating is shared out among the processes, and every one gets all results.
 
         Args:
             new_metric: Makes the metric that pairs are gathered and estimated by.
+            headline: Name of a layer, or ``"best"`` for that of the highest bound. ``None``: the last one.
 
         Raises:
             NoEstimateError: On every process, if an estimate failed.
         """
+        gap, *other_gaps = (gap.name for gap in self._sampler.gaps)
+        layers = [(layer, gap) for layer in self._encoder.layer_names]
+        of_layers = self._estimate_all(layers, new_metric)
+        if headline == BEST_LAYER:
+            first = max(layers, key=lambda key: of_layers[key].bound)
+        else:
+            first = (headline, gap) if headline is not None else layers[-1]
+        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, start=len(layers))
+        return {first: of_layers[first], **of_gaps, **of_layers}
+
+    def _estimate_all(
+        self, wanted: list[Key], new_metric: Callable[..., MIBound], start: int = 0
+    ) -> dict[Key, MIEstimate]:
         gaps = [gap.name for gap in self._sampler.gaps]
-        *others, headline = self._encoder.layer_names
-        wanted = [(headline, gap) for gap in gaps] + [(layer, gaps[0]) for layer in others]
         own: dict[Key, MIEstimate | str] = {}
-        for number, (layer, gap) in enumerate(wanted):
+        for number, (layer, gap) in enumerate(wanted, start):
             metric = self._metric(layer, 1 + gaps.index(gap), new_metric)
             metric.sync()
             if number % world_size() == rank():

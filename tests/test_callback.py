@@ -117,6 +117,28 @@ def test_layers():
     assert logged["mi_bound/layers/rnn/stderr"] > 0
 
 
+@pytest.mark.parametrize("headline", ["rnn", "best"])
+def test_headline(headline):
+    module = TinySpeechModel()
+    arguments = {"layers": ["rnn", "head"], "embed": "predict", "gap_seconds": ["near", "far"]}
+    plain, _ = validate(module, **arguments)
+    chosen, _ = validate(module, headline=headline, **arguments)
+    layers = {name: plain[f"mi_bound/layers/{name}/bound"] for name in ("rnn", "head")}
+    assert plain["val/mi_bound"] == layers["head"]
+    assert chosen["val/mi_bound"] == (layers["rnn"] if headline == "rnn" else max(layers.values()))
+    assert chosen["mi_bound/gap_near/bound"] == chosen["val/mi_bound"]
+    assert chosen["mi_bound/layers/head/bound"] == layers["head"]
+
+
+def test_bad_headline():
+    with pytest.raises(
+        ValueError, match=r"`headline` must be one of the layers.*'nose'.*The layers are rnn, head"
+    ):
+        validate(layers=["rnn", "head"], headline="nose")
+    with pytest.raises(TypeError, match="`headline` must be the name"):
+        callback(headline=3)
+
+
 def test_pooling_and_seed_change_the_number():
     module = TinySpeechModel()
     values = {
