@@ -30,7 +30,8 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
 from lightning_mi.estimator.probe import PROBES
 from lightning_mi.estimator.quantizer import QUANTIZERS
-from lightning_mi.metric import MIBound
+from lightning_mi.labels import parse_labels
+from lightning_mi.metric import LabeledMIBound, MIBound
 from lightning_mi.segments import SectionSampler, parse_gaps
 from lightning_mi.strategies import ModelAccess
 
@@ -53,7 +54,8 @@ class MIBoundCallback(Callback):
     this callback, the slowest process). In ``fit``, from the second value on, ``gain`` and ``gain_stderr``: by
     how much the bound is above that of the best epoch before, utterance by utterance, and the standard error of
     that difference. With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with ``layers``
-    ``layers/<name>/bound`` and ``layers/<name>/stderr``.
+    ``layers/<name>/bound`` and ``layers/<name>/stderr``, with ``labels`` ``labels/<name>/bound``,
+    ``labels/<name>/stderr`` and ``labels/<name>/entropy``, and with both ``labels/<name>/layers/<name>/bound``.
 
     Which sections, and which pairs where there are more than ``max_pairs``, depends on the utterance's
     samples and the seed alone: a resumed run goes on with the same curve.
@@ -97,6 +99,10 @@ class MIBoundCallback(Callback):
         headline: Which of the ``layers`` ``log_name`` is the bound of: a name as in ``layers/<name>``, or
             ``"best"``, the highest at each validation (which, being picked, is a little too high where many
             layers are about equal). ``None``: the last.
+        labels: Labels in the batch, for the bound I(Z; Y) >= H(Y) - CE beside the one without them: a key, an
+            index or a function of the batch that gives one class for each utterance, ``(B,)`` integers or
+            strings, or a mapping of names to these. Labels of frames, ``(B, F)``, are a mapping with their
+            ``source`` and their ``rate`` in labels a second; one frame of each section is used. -1 is no label.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -145,6 +151,7 @@ class MIBoundCallback(Callback):
         quantizer: str = "kmeans",
         probe: str = "linear",
         headline: str | None = None,
+        labels: Any = None,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -195,6 +202,7 @@ class MIBoundCallback(Callback):
             "probe": probe,
             "headline": headline,
         }
+        self._labels = parse_labels(labels)
         gaps = parse_gaps(gap_seconds)
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
         self._epoch: ValidationEpoch | None = None
@@ -309,14 +317,16 @@ class MIBoundCallback(Callback):
             self._no_value(trainer, str(error))
             return
         access = ModelAccess(trainer, pl_module)
-        self._epoch = ValidationEpoch(encoder, access, self._sampler, self.pooling, self.max_pairs, self.seed)
+        self._epoch = ValidationEpoch(
+            encoder, access, self._sampler, self.pooling, self._labels, self.max_pairs, self.seed
+        )
 
     def _add_batch(self, trainer: Trainer, batch: Any) -> None:
         epoch = self._epoch
         if epoch is None:
             return
         with epoch.clock():
-            epoch.add(lambda: self._waveforms(batch))
+            epoch.add(batch, self._waveforms)
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.error is not None:
             raise epoch.error
@@ -336,12 +346,14 @@ class MIBoundCallback(Callback):
                     MIBound, self._affordable_clusters(epoch.num_pairs), self.seed, self.quantizer, self.probe
                 )
                 estimates = epoch.estimates(metric, self.headline)
+                labeled = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
         if epoch.skipped:
             self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
         values = {f"{self._prefix}/{name}": value for name, value in self._details(estimates)}
+        values |= self._labeled_details(labeled, *next(iter(estimates)))
         if trainer.state.fn == "fit":
             values |= self._gain(next(iter(estimates.values())))
         values[f"{self._prefix}/skipped"] = float(epoch.skipped)
@@ -414,6 +426,24 @@ class MIBoundCallback(Callback):
             if gap == headline_gap and self.layers is not None:
                 yield f"layers/{layer}/bound", estimate.bound
                 yield f"layers/{layer}/stderr", estimate.stderr
+
+    def _labeled_details(
+        self, labeled: dict[Key, MIEstimate | str], headline_layer: str, _: str
+    ) -> dict[str, float]:
+        values = {}
+        for (layer, name), found in labeled.items():
+            below = f"{self._prefix}/labels/{name}"
+            if isinstance(found, str):
+                self._say(below, f"{self._name} logs no {below}: {found}")
+                continue
+            if self.layers is not None:
+                values[f"{below}/layers/{layer}/bound"] = found.bound
+                values[f"{below}/layers/{layer}/stderr"] = found.stderr
+            if layer == headline_layer:
+                values[f"{below}/bound"] = found.bound
+                values[f"{below}/stderr"] = found.stderr
+                values[f"{below}/entropy"] = found.entropy
+        return values
 
     def _gain(self, headline: MIEstimate) -> dict[str, float]:
         """What is logged of the difference to the best epoch before this one, which it takes the place of if it is

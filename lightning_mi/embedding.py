@@ -164,6 +164,27 @@ def pool(frames: Tensor, how: Pooling) -> Tensor:
     return torch.cat([frames[:, :1, -1], frames[:, 1:, 0]], dim=1).float()
 
 
+def pick(frames: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """One frame of each section: of ``(n, 1 + G, T, D)``, at the shares ``at`` ``(n, 1 + G)`` in [0, 1) of T.
+
+    Returns:
+        The frames ``(n, 1 + G, D)`` as float32, and where the middle of each is, as a share of the section's
+        length, ``(n, 1 + G)`` float64 on the host. Embeddings ``(n, 1 + G, D)`` are returned as they are, with
+        their middle.
+
+    Example:
+        >>> import torch
+        >>> z, middle = pick(torch.arange(4.0).reshape(1, 1, 4, 1), torch.tensor([[0.6]]))
+        >>> z.item(), middle.item()
+        (2.0, 0.625)
+    """
+    if frames.ndim == 3:
+        return frames.float(), torch.full(at.shape, 0.5, dtype=torch.float64)
+    index = (at * frames.shape[2]).long()
+    chosen = frames.gather(2, index.to(frames.device)[:, :, None, None].expand(-1, -1, 1, frames.shape[3]))
+    return chosen[:, :, 0].float(), (index.double() + 0.5) / frames.shape[2]
+
+
 def frames_in_output(output: Any, batch_size: int) -> Tensor | None:
     """The embedding in a model's output, ``(B, T, D)`` or ``(B, D)``; ``None`` where it cannot be told.
 

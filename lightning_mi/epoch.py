@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from lightning_mi.batches import Waveforms
 from lightning_mi.distributed import gather, rank, world_size
-from lightning_mi.embedding import Encoder, Pooling, pool
+from lightning_mi.embedding import Encoder, Pooling, pick, pool
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.guest import guest
-from lightning_mi.metric import MIBound
+from lightning_mi.hashing import mix, uniform
+from lightning_mi.held_out import HeldOutBound
+from lightning_mi.labels import Labels, labels_at
+from lightning_mi.metric import LabeledMIBound, MIBound
 from lightning_mi.pairs import PairStore
 from lightning_mi.segments import Sections, SectionSampler
 from lightning_mi.strategies import ModelAccess
@@ -25,8 +29,9 @@ from lightning_mi.strategies import ModelAccess
 FEWEST_PAIRS = 4  # two to fit on and two to score
 FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
 
-Key = tuple[str, str]  # the names of a layer and of a gap
+Key = tuple[str, str]  # the names of a layer and of a gap, or of labels
 BEST_LAYER = "best"
+_FRAME = "frame of "  # before a layer's name: one frame of each section, for labels with a rate
 T = TypeVar("T")
 
 # What the user's data and settings can bring about; a batch too large for the device is one of them.
@@ -72,6 +77,7 @@ class ValidationEpoch:
         access: How the model is called.
         sampler: Which sections it is called with.
         pooling: How frames become one vector.
+        labels: What is read beside the waveforms.
         max_pairs: The most pairs that are held.
         seed: Of the model's own random numbers, the split and the k-means.
 
@@ -90,6 +96,7 @@ class ValidationEpoch:
         access: ModelAccess,
         sampler: SectionSampler,
         pooling: Pooling,
+        labels: tuple[Labels, ...],
         max_pairs: int,
         seed: int,
     ) -> None:
@@ -97,6 +104,7 @@ class ValidationEpoch:
         self._access = access
         self._sampler = sampler
         self._pooling: Pooling = pooling
+        self._labels = labels
         self._seed = seed
         self._store = PairStore(max_pairs)
         self._has_called = False
@@ -104,7 +112,7 @@ class ValidationEpoch:
         self.seconds = 0.0
         self.error: Exception | None = None
 
-    def add(self, read_batch: Callable[[], Waveforms]) -> None:
+    def add(self, batch: Any, read: Callable[[Any], Waveforms]) -> None:
         """Cut the sections of a batch, encode those that may be used, and keep one vector of each.
 
         An exception is kept in ``error``, and nothing is added from then on. Where all processes must call the
@@ -112,13 +120,14 @@ class ValidationEpoch:
         are in the middle of the same call.
         """
         in_step = self._access.in_step
-        parts = self._unless_failed(lambda: self._cut(read_batch()))
+        labels: dict[str, Tensor] = {}
+        parts = self._unless_failed(lambda: self._cut(batch, read(batch), labels))
         if not parts and in_step:
             self._run(self._placeholder())
         for part in parts or []:
             outputs = self._run(part) if in_step else self._unless_failed(partial(self._run, part))
             if outputs is not None:
-                self._unless_failed(partial(self._keep, part, outputs))
+                self._unless_failed(partial(self._keep, part, outputs, labels))
 
     def share(self) -> None:
         """Agree with the other processes on the pairs, and leave in the store this process's share of them.
@@ -137,10 +146,8 @@ class ValidationEpoch:
         before = keys[: sum(len(own) for own, _ in everyone[: rank()])]
         self._store.drop(torch.isin(self._store.keys, before))
         finite = torch.ones(len(self._store.keys), dtype=torch.bool)
-        for name in self._encoder.layer_names:
-            z = self._store.embeddings(name)
-            if z is not None:
-                finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
+        for z in self._store.all_embeddings():
+            finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
         self._store.drop(~finite)
         counts = gather((self.too_short, self.silent, int((~finite).sum()), int(finite.sum())))
         totals = [sum(column) for column in zip(*counts, strict=True)]
@@ -162,9 +169,10 @@ class ValidationEpoch:
                 "group stands on both sides of the split. Validate on more groups."
             )
 
-    def _cut(self, waveforms: Waveforms) -> Sequence[Sections]:
-        """The sections that may be used, in parts that are each encoded by one call."""
+    def _cut(self, batch: Any, waveforms: Waveforms, labels: dict[str, Tensor]) -> Sequence[Sections]:
+        """The sections that may be used, in parts that are each encoded by one call; ``labels`` is filled."""
         sections = self._sampler(waveforms)
+        labels |= {each.name: each.read(batch, waveforms.samples.shape[0]) for each in self._labels}
         self.too_short += sections.too_short
         self.silent += sections.silent
         sections = sections.select(self._store.admits(sections.keys, sections.priorities))
@@ -181,20 +189,30 @@ class ValidationEpoch:
         with guest(self._access.module, self._seed):
             return self._encoder.run(batch[:, None] if sections.has_channel else batch, self._access)
 
-    def _keep(self, sections: Sections, outputs: dict[str, Any]) -> None:
+    def _keep(self, sections: Sections, outputs: dict[str, Any], labels: dict[str, Tensor]) -> None:
         pairs = sections.samples.shape[:2]
-        embeddings = {
-            name: pool(frames.unflatten(0, pairs), self._pooling)
-            for name, frames in self._encoder.frames(outputs, pairs.numel()).items()
+        at = uniform(mix(sections.keys[:, None] + torch.arange(pairs[1])), self._seed)  # one frame of each section
+        embeddings, middle = {}, at
+        for layer, frames in self._encoder.frames(outputs, pairs.numel()).items():
+            frames = frames.unflatten(0, pairs)
+            embeddings[layer] = pool(frames, self._pooling)
+            if any(each.rate is not None for each in self._labels):
+                embeddings[_FRAME + layer], middle = pick(frames, at)
+        seconds = (sections.starts + middle * self._sampler.segment) / self._sampler.sample_rate
+        of_sections = {
+            each.name: labels[each.name][sections.rows]
+            if each.rate is None
+            else labels_at(labels[each.name][sections.rows], each.rate, seconds)
+            for each in self._labels
         }
-        self._store.add(sections.keys, sections.priorities, sections.groups, embeddings)
+        self._store.add(sections.keys, sections.priorities, sections.groups, embeddings, of_sections)
 
     def _placeholder(self) -> Sections:
         """An anchor without partners, to call the model with where there is nothing to encode."""
         module: Any = self._access.module
         samples = torch.zeros(1, 1, self._sampler.segment, device=module.device, dtype=module.dtype)
         none = torch.empty(0, dtype=torch.int64)
-        return Sections(samples, none, none, none, too_short=0, silent=0, has_channel=False)
+        return Sections(samples, none, none, none, none, none, too_short=0, silent=0, has_channel=False)
 
     def _unless_failed(self, step: Callable[[], T]) -> T | None:
         if self.error is None:
@@ -238,34 +256,67 @@ class ValidationEpoch:
         of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, start=len(layers))
         return {first: of_layers[first], **of_gaps, **of_layers}
 
+    def labeled(self, new_metric: Callable[..., LabeledMIBound]) -> dict[Key, MIEstimate | str]:
+        """The labelled bound for each layer and each name of labels, as :meth:`estimates`; in the place of an
+        estimate that failed, why."""
+        wanted = [(layer, labels) for layer in self._encoder.layer_names for labels in self._labels]
+        metrics = {
+            (layer, labels.name): partial(self._labeled_metric, layer, labels, new_metric)
+            for layer, labels in wanted
+        }
+        return self._share_out(metrics)
+
     def _estimate_all(
         self, wanted: list[Key], new_metric: Callable[..., MIBound], start: int = 0
     ) -> dict[Key, MIEstimate]:
-        gaps = [gap.name for gap in self._sampler.gaps]
-        own: dict[Key, MIEstimate | str] = {}
-        for number, (layer, gap) in enumerate(wanted, start):
-            metric = self._metric(layer, 1 + gaps.index(gap), new_metric)
-            metric.sync()
-            if number % world_size() == rank():
-                try:
-                    own[layer, gap] = metric.estimate()
-                except Exception as error:  # the other processes wait for an answer
-                    own[layer, gap] = f"{type(error).__name__}: {error}"
-        merged = {key: found for part in gather(own) for key, found in part.items()}
+        metrics = {key: partial(self._metric, *key, new_metric) for key in wanted}
         estimates = {}
-        for key in wanted:
-            found = merged[key]
+        for key, found in self._share_out(metrics, start).items():
             if isinstance(found, str):
                 raise NoEstimateError(found)
             estimates[key] = found
         return estimates
 
-    def _metric(self, layer: str, partner: int, new_metric: Callable[..., MIBound]) -> MIBound:
+    def _share_out(
+        self, metrics: Mapping[Key, Callable[[], HeldOutBound]], start: int = 0
+    ) -> dict[Key, MIEstimate | str]:
+        """Each metric's estimate, or why there is none, made by one of the processes in turn."""
+        own: dict[Key, MIEstimate | str] = {}
+        for number, (key, make) in enumerate(metrics.items(), start):
+            metric = make()
+            metric.sync()
+            if number % world_size() == rank():
+                try:
+                    own[key] = metric.estimate()
+                except Exception as error:  # the other processes wait for an answer
+                    own[key] = f"{type(error).__name__}: {error}"
+        merged = {key: found for part in gather(own) for key, found in part.items()}
+        return {key: merged[key] for key in metrics}
+
+    def _metric(self, layer: str, gap: str, new_metric: Callable[..., MIBound]) -> MIBound:
         metric = new_metric(sync_on_compute=False).to(self._access.module.device)
         z = self._store.embeddings(layer)
         if z is not None and len(z):
+            partner = 1 + [each.name for each in self._sampler.gaps].index(gap)
             groups, keys = self._store.groups.to(z.device), self._store.keys.to(z.device)
             metric.update(z[:, 0], z[:, partner], groups, keys)
+        return metric
+
+    def _labeled_metric(
+        self, layer: str, labels: Labels, new_metric: Callable[..., LabeledMIBound]
+    ) -> LabeledMIBound:
+        """Of the anchors' embeddings; where labels have a rate, of one frame of each section."""
+        metric = new_metric(sync_on_compute=False).to(self._access.module.device)
+        of_frames = labels.rate is not None
+        z = self._store.embeddings(_FRAME + layer if of_frames else layer)
+        if z is not None and len(z):
+            sections = z.shape[1] if of_frames else 1
+            keys = mix(self._store.keys[:, None] + torch.arange(sections)).flatten()
+            groups = self._store.groups.repeat_interleave(sections)
+            targets = self._store.labels[labels.name].flatten()
+            metric.update(
+                z[:, :sections].flatten(0, 1), targets.to(z.device), groups.to(z.device), keys.to(z.device)
+            )
         return metric
 
     @property

@@ -1,37 +1,19 @@
-"""The bound as a torchmetrics metric: it holds the pairs, gathers them and asks the estimator."""
+"""The bounds as torchmetrics metrics: they hold the rows, gather them and ask the estimator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from lightning_utilities import apply_to_collection
 from torch import Tensor
-from torch.nn import Module
-from torchmetrics import Metric
-from torchmetrics.utilities.data import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_mi.estimator import MIEstimate, mi_bound
-from lightning_mi.estimator.checks import (
-    check_choice,
-    check_embeddings,
-    check_int,
-    check_integer_vector,
-    check_positive_int,
-    check_same_rows,
-)
+from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
+from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
 from lightning_mi.estimator.probe import PROBES
 from lightning_mi.estimator.quantizer import QUANTIZERS
-from lightning_mi.hashing import mix
-
-_NONE = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
-
-_NUMBERS = ("groups", "keys")
+from lightning_mi.held_out import HeldOutBound
 
 
-class MIBound(Metric):
+class MIBound(HeldOutBound):
     r"""Lower bound on the mutual information of paired embeddings, in nats, held out.
 
     .. math::
@@ -85,15 +67,10 @@ class MIBound(Metric):
         1000
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    plot_lower_bound = 0.0
+    _embeddings = ("z_a", "z_b")
 
     z_a: list[Tensor]
     z_b: list[Tensor]
-    groups: list[Tensor]
-    keys: list[Tensor]
 
     def __init__(
         self,
@@ -112,95 +89,81 @@ class MIBound(Metric):
         self.seed = seed
         self.quantizer = quantizer
         self.probe = probe
-        self._estimate: MIEstimate | None = None
-        for state in ("z_a", "z_b", *_NUMBERS):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` and ``keys``, ``(B,)``
         int64 each."""
-        check_embeddings("z_a", z_a)
-        check_embeddings("z_b", z_b)
-        check_same_rows("z_b", z_b.shape[0], "z_a", z_a.shape[0])
-        numbers = {}
-        for name, value in zip(_NUMBERS, (groups, keys), strict=True):
-            if value is None:
-                value = torch.full((z_a.shape[0],), _NONE, device=z_a.device)
-            check_integer_vector(name, value, z_a.shape[0])
-            numbers[name] = value.detach().to(torch.int64)
-        self.z_a.append(z_a.detach())
-        self.z_b.append(z_b.detach())
-        self.groups.append(numbers["groups"])
-        self.keys.append(numbers["keys"])
+        self._add({"z_a": z_a, "z_b": z_b}, {"groups": groups, "keys": keys})
 
-    def compute(self) -> Tensor:
-        """The bound on all pairs so far, from all processes: a 0-d float32 tensor, in nats."""
-        if not len(self.z_a):  # a list of updates, or one tensor when the processes are synchronised
-            raise ValueError("MIBound has seen no pairs: call `update(z_a, z_b)` before `compute()`.")
-        groups, keys = dim_zero_cat(self.groups), dim_zero_cat(self.keys)
-        order = keys.argsort(stable=True)
-        rows = torch.arange(len(groups), device=groups.device)
-        names = torch.where(keys == _NONE, rows, keys)
-        own = groups == _NONE
-        groups = names if bool(own.all()) else torch.where(own, mix(names), groups)
-        self._estimate = mi_bound(
-            _reorder(dim_zero_cat(self.z_a), order),
-            _reorder(dim_zero_cat(self.z_b), order),
-            num_clusters=self.num_clusters,
-            groups=_reorder(groups, order),
-            seed=self.seed,
-            quantizer=self.quantizer,
-            probe=self.probe,
+    def _bound(self, **rows: Tensor) -> MIEstimate:
+        return mi_bound(
+            **rows, num_clusters=self.num_clusters, seed=self.seed, quantizer=self.quantizer, probe=self.probe
         )
-        return torch.tensor(self._estimate.bound, device=self.device)
-
-    def estimate(self) -> MIEstimate:
-        """:meth:`compute`, with the standard error and the parts of the bound."""
-        self.compute()
-        assert self._estimate is not None
-        return self._estimate
-
-    def reset(self) -> None:
-        """Forget all pairs."""
-        super().reset()
-        self._estimate = None
-
-    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
-        """Plot one value, or one per epoch, of the bound: see :meth:`torchmetrics.Metric.plot`.
-
-        Returns:
-            A matplotlib figure and axes.
-
-        Raises:
-            ModuleNotFoundError: If matplotlib is not installed.
-        """
-        return self._plot(val, ax)
-
-    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Module:
-        # Groups and keys are 64-bit hashes: they change their device with the metric, and never their dtype.
-        super()._apply(fn, exclude_state=[*exclude_state, *_NUMBERS])
-        for name in _NUMBERS:
-            setattr(self, name, apply_to_collection(getattr(self, name), Tensor, lambda x: x.to(self.device)))
-        return self
-
-    def _sync_dist(
-        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None
-    ) -> None:
-        # A process without pairs must offer empty tensors of the dimensions and dtypes that the others have.
-        kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-        group = process_group or self.process_group
-        for state in (self.z_a, self.z_b):
-            own = [state[0].shape[1], kinds.index(state[0].dtype)] if len(state) else [0, 0]
-            gathered = dist_sync_fn(torch.tensor(own, device=self.device), group=group)
-            size, kind = torch.stack(list(gathered)).amax(dim=0).tolist()
-            if not len(state):
-                state.append(torch.empty(0, size, dtype=kinds[kind], device=self.device))
-        for name in _NUMBERS:
-            if not len(getattr(self, name)):
-                getattr(self, name).append(torch.empty(0, dtype=torch.int64, device=self.device))
-        super()._sync_dist(dist_sync_fn, process_group)
 
 
-def _reorder(x: Tensor, order: Tensor) -> Tensor:
-    in_order = torch.arange(len(order), device=order.device)
-    return x if torch.equal(order, in_order) else x[order.to(x.device)]
+class LabeledMIBound(HeldOutBound):
+    r"""Lower bound on the mutual information of embeddings and labels, in nats, held out.
+
+    .. math::
+        I(Z; Y) \geq H(y) - \mathbb{E}[-\log q(y \mid z)]
+
+    where :math:`q` is a linear probe, fitted to other groups than those that it is scored on. See
+    :func:`lightning_mi.labeled_mi_bound`, which :meth:`compute` calls once on all rows.
+
+    As input to ``update`` the metric accepts:
+
+    - ``z`` (:class:`~torch.Tensor`): ``(B, D)`` floating-point embeddings.
+    - ``labels`` (:class:`~torch.Tensor`): ``(B,)`` integer class labels; -1 is a row without a label.
+    - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (the utterance or the
+      speaker of a frame) never stand on both sides of the split. Without it each row is its own group.
+    - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, what tells rows apart. With it the order of the
+      updates and the number of processes do not change the value.
+
+    As output of ``compute`` the metric returns:
+
+    - ``labeled_mi_bound`` (:class:`~torch.Tensor`): 0-d float32, the bound in nats. :meth:`estimate` gives it
+      with its standard error and its parts.
+
+    All rows are held until ``reset``: ``D * 4`` bytes each in float32.
+
+    Args:
+        seed: Of the split.
+        probe: As that of :func:`lightning_mi.labeled_mi_bound`.
+        kwargs: Those of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If an argument has the wrong type or the embeddings are not floating-point.
+        ValueError: If shapes disagree; in ``compute``, for what :func:`lightning_mi.labeled_mi_bound` refuses.
+
+    Source:
+        Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833.
+
+    Example:
+        >>> import torch
+        >>> labels = torch.arange(600) % 3
+        >>> metric = LabeledMIBound()
+        >>> metric.update(torch.nn.functional.one_hot(labels).float(), labels)
+        >>> round(metric.compute().item(), 1)  # log 3 = 1.0986
+        1.1
+    """
+
+    _embeddings = ("z",)
+    _numbers = ("labels", "groups", "keys")
+
+    z: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, seed: int = 0, probe: str = "linear", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_int("seed", seed)
+        check_choice("probe", probe, PROBES)
+        self.seed = seed
+        self.probe = probe
+
+    def update(self, z: Tensor, labels: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
+        """Add rows: ``z`` ``(B, D)``, ``labels`` ``(B,)`` integers and, optionally, ``groups`` and ``keys``,
+        ``(B,)`` int64 each."""
+        self._add({"z": z}, {"labels": labels, "groups": groups, "keys": keys})
+
+    def _bound(self, **rows: Tensor) -> MIEstimate:
+        return labeled_mi_bound(**rows, seed=self.seed, probe=self.probe)

@@ -21,6 +21,7 @@ class PairStore:
         keys: ``(n,)`` int64 on the host, what tells pairs apart.
         priorities: ``(n,)`` int64 on the host.
         groups: ``(n,)`` int64 on the host.
+        labels: For each name ``(n,)`` or ``(n, 1 + G)`` int64 on the host.
 
     Example:
         >>> import torch
@@ -35,6 +36,7 @@ class PairStore:
         self.keys = torch.empty(0, dtype=torch.int64)
         self.priorities = torch.empty(0, dtype=torch.int64)
         self.groups = torch.empty(0, dtype=torch.int64)
+        self.labels: dict[str, Tensor] = {}
         self._places: dict[str, Tensor] = {}  # (places, 1 + G, D), the first n of which are taken
 
     def admits(self, keys: Tensor, priorities: Tensor) -> Tensor:
@@ -42,9 +44,16 @@ class PairStore:
         everyone = torch.cat([self.keys, keys]), torch.cat([self.priorities, priorities])
         return self._lowest(*everyone)[len(self.keys) :]
 
-    def add(self, keys: Tensor, priorities: Tensor, groups: Tensor, embeddings: dict[str, Tensor]) -> None:
+    def add(
+        self,
+        keys: Tensor,
+        priorities: Tensor,
+        groups: Tensor,
+        embeddings: dict[str, Tensor],
+        labels: dict[str, Tensor] | None = None,
+    ) -> None:
         """Add n pairs, ``(n,)`` int64 each on the host, and, for each layer, embeddings ``(n, 1 + G, D)`` of the
-        anchor and its partners, on any device.
+        anchor and its partners, on any device; with the same names of ``labels`` each time.
 
         Raises:
             ValueError: If G or D differs from what was added before; nothing is added then.
@@ -61,15 +70,16 @@ class PairStore:
         new = torch.nonzero(kept[held_before:])[:, 0]
         left = torch.nonzero(~kept[:held_before])[:, 0]
         places = torch.cat([left, torch.arange(held_before, held_before + len(new) - len(left))])
-        more = torch.empty(len(new) - len(left), dtype=torch.int64)
-        for name, own, theirs in (
-            ("keys", self.keys, keys),
-            ("priorities", self.priorities, priorities),
-            ("groups", self.groups, groups),
-        ):
-            own = torch.cat([own, more])
+
+        def put(own: Tensor, theirs: Tensor) -> Tensor:
+            own = torch.cat([own, theirs.new_empty(len(new) - len(left), *theirs.shape[1:])])
             own[places] = theirs[new]
-            setattr(self, name, own)
+            return own
+
+        self.keys, self.priorities = put(self.keys, keys), put(self.priorities, priorities)
+        self.groups = put(self.groups, groups)
+        for name, numbers in (labels or {}).items():
+            self.labels[name] = put(self.labels.get(name, numbers[:0]), numbers)
         for name, z in embeddings.items():
             self._make_room(name, z)
             self._places[name][places.to(z.device)] = z[new.to(z.device)]
@@ -85,6 +95,7 @@ class PairStore:
             return
         rows = torch.nonzero(~unwanted)[:, 0]
         self.keys, self.priorities, self.groups = self.keys[rows], self.priorities[rows], self.groups[rows]
+        self.labels = {name: numbers[rows] for name, numbers in self.labels.items()}
         for name, places in self._places.items():
             self._places[name] = places[rows.to(places.device)]
 
@@ -92,6 +103,10 @@ class PairStore:
         """Embeddings ``(n, 1 + G, D)`` of a layer; ``None`` before anything was added."""
         places = self._places.get(name)
         return None if places is None else places[: len(self.keys)]
+
+    def all_embeddings(self) -> list[Tensor]:
+        """Embeddings ``(n, 1 + G, D)`` of every layer."""
+        return [places[: len(self.keys)] for places in self._places.values()]
 
     def _lowest(self, keys: Tensor, priorities: Tensor) -> Tensor:
         """Mask ``(n,)`` of the ``max_pairs`` different keys of lowest priority; of equal keys the first."""

@@ -83,6 +83,8 @@ class Sections(NamedTuple):
         priorities: ``(n,)`` int64 on the host, not negative. Where not all can be used, the lowest should be:
             first anchors of all utterances come before second ones.
         groups: ``(n,)`` int64 on the host: the batch's own groups, else a hash of the utterance.
+        rows: ``(n,)`` int64 on the host, the utterance's row in the batch.
+        starts: ``(n, 1 + G)`` int64 on the host, the first sample of each section.
         too_short: How many other utterances of the batch had no room for the sections.
         silent: How many had a digitally silent (constant) or non-finite section.
         has_channel: Whether the batch's waveforms were ``(B, 1, T)``.
@@ -92,6 +94,8 @@ class Sections(NamedTuple):
     keys: Tensor
     priorities: Tensor
     groups: Tensor
+    rows: Tensor
+    starts: Tensor
     too_short: int
     silent: int
     has_channel: bool
@@ -106,6 +110,8 @@ class Sections(NamedTuple):
             keys=self.keys[rows],
             priorities=self.priorities[rows],
             groups=self.groups[rows],
+            rows=self.rows[rows],
+            starts=self.starts[rows],
         )
 
     def split(self, most: int) -> list[Sections]:
@@ -162,8 +168,8 @@ class SectionSampler:
         samples, lengths = samples[long_enough], lengths.to(samples.device)[long_enough]
         utterances, lengths = content_hash(samples, lengths).cpu(), lengths.cpu()
         rows, rounds = self._anchors(lengths)
-        starts = self._starts(utterances[rows], rounds, lengths[rows]).to(samples.device)
-        firsts = starts + (rows * samples.shape[1]).to(samples.device)[:, None]
+        starts = self._starts(utterances[rows], rounds, lengths[rows])
+        firsts = starts.to(samples.device) + (rows * samples.shape[1]).to(samples.device)[:, None]
         cut = samples.flatten()[firsts[:, :, None] + torch.arange(self.segment, device=samples.device)]
         sounding = ((cut != cut[..., :1]).any(dim=2) & torch.isfinite(cut).all(dim=2)).all(dim=1)
         used = sounding.cpu()
@@ -176,6 +182,8 @@ class SectionSampler:
             keys=mix(utterances[rows] + rounds)[used],
             priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
             groups=groups[rows][used],
+            rows=long_enough.cpu()[rows][used],
+            starts=starts[used],
             too_short=waveforms.samples.shape[0] - len(long_enough),
             silent=len(utterances) - len(rows[used].unique()),
             has_channel=waveforms.samples.ndim == 3,

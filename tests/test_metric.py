@@ -58,7 +58,7 @@ def test_pickle_clone_reset_forward():
     assert metric.clone().compute() == value
     metric.reset()
     assert metric.z_a == []
-    with pytest.raises(ValueError, match="has seen no pairs"), pytest.warns(UserWarning, match="before"):
+    with pytest.raises(ValueError, match="has seen no rows"), pytest.warns(UserWarning, match="before"):
         metric.compute()
     metric.update(a[:200], b[:200])
     assert metric.compute() != value

@@ -29,6 +29,8 @@ from lightning_mi.estimator.quantizer import QUANTIZERS
 from lightning_mi.estimator.scores import GroupScores
 from lightning_mi.estimator.split import Fold, folds, order_by_group
 
+UNLABELED = -1
+
 
 @dataclass(frozen=True)
 class MIEstimate:
@@ -186,7 +188,7 @@ def labeled_mi_bound(
 
     Args:
         z: ``(N, D)`` floating-point embeddings.
-        labels: ``(N,)`` integer class labels, any numbers.
+        labels: ``(N,)`` integer class labels, any numbers; rows with -1 have none and are left out.
         groups: ``(N,)`` integers, see :func:`mi_bound`. For frames: the utterance or the speaker.
         seed: Of the split.
         probe: As that of :func:`mi_bound`.
@@ -211,7 +213,14 @@ def labeled_mi_bound(
     """
     check_embeddings("z", z)
     check_integer_vector("labels", labels, z.shape[0])
-    classes, targets = labels.to(z.device).unique(return_inverse=True)
+    labels = labels.to(z.device)
+    labeled = labels != UNLABELED
+    if not bool(labeled.all()):
+        if groups is not None:
+            check_integer_vector("groups", groups, z.shape[0])
+            groups = groups.to(z.device)[labeled]
+        z, labels = z[labeled], labels[labeled]
+    classes, targets = labels.unique(return_inverse=True)
     known = max(1, len(classes))
 
     def look_up(z: Tensor, targets: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,139 @@
+"""What the metrics have in common: they hold rows, gather them in an order of their own, and ask the estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from lightning_utilities import apply_to_collection
+from torch import Tensor
+from torch.nn import Module
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.checks import check_embeddings, check_integer_vector, check_same_rows
+from lightning_mi.hashing import mix
+
+_NONE = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+class HeldOutBound(Metric):
+    """Base of :class:`lightning_mi.MIBound` and :class:`lightning_mi.LabeledMIBound`.
+
+    A subclass names its states, calls :meth:`_add` in ``update``, and makes the estimate in :meth:`_bound`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+
+    _embeddings: ClassVar[tuple[str, ...]]
+    _numbers: ClassVar[tuple[str, ...]] = ("groups", "keys")
+
+    groups: list[Tensor]
+    keys: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._estimate: MIEstimate | None = None
+        for state in (*self._embeddings, *self._numbers):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def _bound(self, **rows: Tensor) -> MIEstimate:
+        """The estimate from all rows, by the names of the states but for ``keys``."""
+        raise NotImplementedError
+
+    def _add(self, embeddings: dict[str, Tensor], numbers: dict[str, Tensor | None]) -> None:
+        first, *others = embeddings
+        for name, z in embeddings.items():
+            check_embeddings(name, z)
+        num_rows = embeddings[first].shape[0]
+        for name in others:
+            check_same_rows(name, embeddings[name].shape[0], first, num_rows)
+        checked = {}
+        for name, value in numbers.items():
+            if value is None:
+                value = torch.full((num_rows,), _NONE, device=embeddings[first].device)
+            check_integer_vector(name, value, num_rows)
+            checked[name] = value.detach().to(torch.int64)
+        for name, z in embeddings.items():
+            getattr(self, name).append(z.detach())
+        for name, value in checked.items():
+            getattr(self, name).append(value)
+
+    def compute(self) -> Tensor:
+        """The bound on all rows so far, from all processes: a 0-d float32 tensor, in nats."""
+        if not len(self.groups):  # a list of updates, or one tensor when the processes are synchronised
+            arguments = ", ".join(
+                name for name in (*self._embeddings, *self._numbers) if name not in ("groups", "keys")
+            )
+            raise ValueError(
+                f"{type(self).__name__} has seen no rows: call `update({arguments})` before `compute()`."
+            )
+        groups, keys = dim_zero_cat(self.groups), dim_zero_cat(self.keys)
+        order = keys.argsort(stable=True)
+        rows = torch.arange(len(groups), device=groups.device)
+        names = torch.where(keys == _NONE, rows, keys)
+        own = groups == _NONE
+        groups = names if bool(own.all()) else torch.where(own, mix(names), groups)
+        states = {
+            name: dim_zero_cat(getattr(self, name))
+            for name in (*self._embeddings, *self._numbers)
+            if name not in ("groups", "keys")
+        }
+        if not torch.equal(order, rows):
+            states = {name: state[order.to(state.device)] for name, state in states.items()}
+            groups = groups[order]
+        self._estimate = self._bound(**states, groups=groups)
+        return torch.tensor(self._estimate.bound, device=self.device)
+
+    def estimate(self) -> MIEstimate:
+        """:meth:`compute`, with the standard error and the parts of the bound."""
+        self.compute()
+        assert self._estimate is not None
+        return self._estimate
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        super().reset()
+        self._estimate = None
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
+        """Plot one value, or one per epoch, of the bound: see :meth:`torchmetrics.Metric.plot`.
+
+        Returns:
+            A matplotlib figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is not installed.
+        """
+        return self._plot(val, ax)
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Module:
+        # Groups and keys are 64-bit hashes: they change their device with the metric, and never their dtype.
+        super()._apply(fn, exclude_state=[*exclude_state, *self._numbers])
+        for name in self._numbers:
+            setattr(self, name, apply_to_collection(getattr(self, name), Tensor, lambda x: x.to(self.device)))
+        return self
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None
+    ) -> None:
+        # A process without rows must offer empty tensors of the dimensions and dtypes that the others have.
+        group = process_group or self.process_group
+        for name in self._embeddings:
+            state = getattr(self, name)
+            own = [state[0].shape[1], _FLOATS.index(state[0].dtype)] if len(state) else [0, 0]
+            gathered = dist_sync_fn(torch.tensor(own, device=self.device), group=group)
+            size, kind = torch.stack(list(gathered)).amax(dim=0).tolist()
+            if not len(state):
+                state.append(torch.empty(0, size, dtype=_FLOATS[kind], device=self.device))
+        for name in self._numbers:
+            if not len(getattr(self, name)):
+                getattr(self, name).append(torch.empty(0, dtype=torch.int64, device=self.device))
+        super()._sync_dist(dist_sync_fn, process_group)
