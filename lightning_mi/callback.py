@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
@@ -31,6 +32,7 @@ from lightning_mi.estimator.checks import check_choice, check_int, check_positiv
 from lightning_mi.estimator.probe import PROBES
 from lightning_mi.estimator.quantizer import QUANTIZERS
 from lightning_mi.labels import parse_labels
+from lightning_mi.log_mel import log_mel_statistics
 from lightning_mi.metric import LabeledMIBound, MIBound
 from lightning_mi.segments import SectionSampler, parse_gaps
 from lightning_mi.strategies import ModelAccess
@@ -50,8 +52,9 @@ class MIBoundCallback(Callback):
 
     Logged, in ``fit``, ``validate`` and ``test`` alike, on every process: ``val/mi_bound`` (``log_name``), and
     under ``mi_bound/`` (the last part of ``log_name``) ``stderr``, ``entropy``, ``cross_entropy``, ``ceiling``
-    (log K), ``active_clusters``, ``pairs``, ``skipped`` (utterances left out) and ``seconds`` (wall clock of
-    this callback, the slowest process). In ``fit``, from the second value on, ``gain`` and ``gain_stderr``: by
+    (log K), ``input`` (the same bound of log-mel statistics), ``active_clusters``, ``pairs``, ``skipped``
+    (utterances left out) and ``seconds`` (wall clock of this callback, the slowest process). In ``fit``, from the
+    second value on, ``gain`` and ``gain_stderr``: by
     how much the bound is above that of the best epoch before, utterance by utterance, and the standard error of
     that difference. With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with ``layers``
     ``layers/<name>/bound`` and ``layers/<name>/stderr``, with ``labels`` ``labels/<name>/bound``,
@@ -103,6 +106,8 @@ class MIBoundCallback(Callback):
             index or a function of the batch that gives one class for each utterance, ``(B,)`` integers or
             strings, or a mapping of names to these. Labels of frames, ``(B, F)``, are a mapping with their
             ``source`` and their ``rate`` in labels a second; one frame of each section is used. -1 is no label.
+        input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel statistics: what
+            a model has to beat. Measured at the first validation of a run; it needs torchaudio.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -152,6 +157,7 @@ class MIBoundCallback(Callback):
         probe: str = "linear",
         headline: str | None = None,
         labels: Any = None,
+        input_baseline: bool = True,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -185,6 +191,7 @@ class MIBoundCallback(Callback):
         self.quantizer = quantizer
         self.probe = probe
         self.headline = headline
+        self.input_baseline = input_baseline
         self.log_name = log_name
         # What decides the number, beside the model and the data: kept in the checkpoint.
         self._settings: dict[str, Any] = {
@@ -209,6 +216,7 @@ class MIBoundCallback(Callback):
         self._said: set[str] = set()
         self._last: float | None = None
         self._best: BestEpoch | None = None
+        self._input: float | None = None
         self.estimates: dict[Key, MIEstimate] = {}
 
     @property
@@ -221,12 +229,13 @@ class MIBoundCallback(Callback):
         """The settings, so that a resumed run can tell whether its curve goes on, the last value, and what is
         needed to compare with the best epoch: less than 100 KiB."""
         best = None if self._best is None else self._best.state()
-        return {"settings": dict(self._settings), "last": self._last, "best": best}
+        return {"settings": dict(self._settings), "last": self._last, "input": self._input, "best": best}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint's settings are others: its values cannot be compared with those to come."""
         self._last = state_dict.get("last")
+        self._input = state_dict.get("input")
         best = state_dict.get("best")
         self._best = None if best is None else BestEpoch.from_state(best)
         before = state_dict.get("settings", {})
@@ -249,7 +258,7 @@ class MIBoundCallback(Callback):
         if stage == "predict":
             return
         if stage == "fit":  # before a checkpoint's state is loaded
-            self._last = self._best = None
+            self._last = self._best = self._input = None
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
@@ -317,8 +326,12 @@ class MIBoundCallback(Callback):
             self._no_value(trainer, str(error))
             return
         access = ModelAccess(trainer, pl_module)
+        if trainer.state.fn != "fit":
+            self._input = None  # other data, maybe
+        measures_input = self._input is None and self._can_measure_input() and not trainer.sanity_checking
+        features = self._input_features if measures_input else None
         self._epoch = ValidationEpoch(
-            encoder, access, self._sampler, self.pooling, self._labels, self.max_pairs, self.seed
+            encoder, access, self._sampler, self.pooling, self._labels, features, self.max_pairs, self.seed
         )
 
     def _add_batch(self, trainer: Trainer, batch: Any) -> None:
@@ -347,6 +360,8 @@ class MIBoundCallback(Callback):
                 )
                 estimates = epoch.estimates(metric, self.headline)
                 labeled = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
+                if self._input is None and self._can_measure_input():
+                    self._measure_input(epoch.of_features(metric))
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
@@ -354,6 +369,8 @@ class MIBoundCallback(Callback):
             self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
         values = {f"{self._prefix}/{name}": value for name, value in self._details(estimates)}
         values |= self._labeled_details(labeled, *next(iter(estimates)))
+        if self._input is not None:
+            values[f"{self._prefix}/input"] = self._input
         if trainer.state.fn == "fit":
             values |= self._gain(next(iter(estimates.values())))
         values[f"{self._prefix}/skipped"] = float(epoch.skipped)
@@ -426,6 +443,25 @@ class MIBoundCallback(Callback):
             if gap == headline_gap and self.layers is not None:
                 yield f"layers/{layer}/bound", estimate.bound
                 yield f"layers/{layer}/stderr", estimate.stderr
+
+    def _can_measure_input(self) -> bool:
+        if not self.input_baseline:
+            return False
+        try:
+            import torchaudio.functional  # noqa: F401
+        except (ImportError, OSError, RuntimeError) as error:  # what it raises beside a torch that it does not fit
+            self._say("input", f"{self._name} logs no {self._prefix}/input: {error}", rank_zero_info)
+            return False
+        return True
+
+    def _input_features(self, sections: Tensor) -> Tensor:
+        return log_mel_statistics(sections, self._sampler.sample_rate)
+
+    def _measure_input(self, found: MIEstimate | str) -> None:
+        if isinstance(found, str):
+            self._say("input", f"{self._name} logs no {self._prefix}/input: {found}")
+        else:
+            self._input = found.bound
 
     def _labeled_details(
         self, labeled: dict[Key, MIEstimate | str], headline_layer: str, _: str

@@ -31,6 +31,7 @@ FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bou
 
 Key = tuple[str, str]  # the names of a layer and of a gap, or of labels
 BEST_LAYER = "best"
+_FEATURES = "features"
 _FRAME = "frame of "  # before a layer's name: one frame of each section, for labels with a rate
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ class ValidationEpoch:
         sampler: Which sections it is called with.
         pooling: How frames become one vector.
         labels: What is read beside the waveforms.
+        features: Of sections ``(N, S)``, to be kept beside the embeddings: ``(N, F)``. ``None``: none.
         max_pairs: The most pairs that are held.
         seed: Of the model's own random numbers, the split and the k-means.
 
@@ -97,6 +99,7 @@ class ValidationEpoch:
         sampler: SectionSampler,
         pooling: Pooling,
         labels: tuple[Labels, ...],
+        features: Callable[[Tensor], Tensor] | None,
         max_pairs: int,
         seed: int,
     ) -> None:
@@ -105,6 +108,7 @@ class ValidationEpoch:
         self._sampler = sampler
         self._pooling: Pooling = pooling
         self._labels = labels
+        self._features = features
         self._seed = seed
         self._store = PairStore(max_pairs)
         self._has_called = False
@@ -198,6 +202,8 @@ class ValidationEpoch:
             embeddings[layer] = pool(frames, self._pooling)
             if any(each.rate is not None for each in self._labels):
                 embeddings[_FRAME + layer], middle = pick(frames, at)
+        if self._features is not None:
+            embeddings[_FEATURES] = self._features(sections.samples.flatten(0, 1)).unflatten(0, pairs)
         seconds = (sections.starts + middle * self._sampler.segment) / self._sampler.sample_rate
         of_sections = {
             each.name: labels[each.name][sections.rows]
@@ -255,6 +261,11 @@ class ValidationEpoch:
             first = (headline, gap) if headline is not None else layers[-1]
         of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, start=len(layers))
         return {first: of_layers[first], **of_gaps, **of_layers}
+
+    def of_features(self, new_metric: Callable[..., MIBound]) -> MIEstimate | str:
+        """The bound of the features at the first gap, or why there is none."""
+        key = (_FEATURES, self._sampler.gaps[0].name)
+        return self._share_out({key: partial(self._metric, *key, new_metric)})[key]
 
     def labeled(self, new_metric: Callable[..., LabeledMIBound]) -> dict[Key, MIEstimate | str]:
         """The labelled bound for each layer and each name of labels, as :meth:`estimates`; in the place of an

@@ -1,5 +1,6 @@
 import csv
 import math
+import sys
 import warnings
 from collections import namedtuple
 
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader
 from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.batches import Waveforms
 from lightning_mi.embedding import pool
+from lightning_mi.log_mel import log_mel_statistics
 from lightning_mi.segments import SectionSampler, parse_gaps
 
 DETAILS = (
@@ -212,6 +214,37 @@ def test_other_utterances_have_no_gain():
     trainer.fit(Changes(), loader(utterances(32)))
     assert trainer.callback_metrics["mi_bound/pairs"] == 100
     assert "mi_bound/gain" not in trainer.callback_metrics
+
+
+def test_input_baseline_is_the_bound_of_log_mel_statistics_measured_once():
+    x, measured = utterances(200), []
+    sections = SectionSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(Waveforms(x, torch.full((200,), 2000)))
+    z = log_mel_statistics(sections.samples.flatten(0, 1), SAMPLE_RATE).unflatten(0, (200, 2))
+    order = sections.keys.argsort()
+    reference = mi_bound(z[order, 0], z[order, 1], 8, groups=sections.groups[order])
+    one = callback()
+    features = one._input_features
+    one._input_features = lambda sections: measured.append(len(sections)) or features(sections)
+    seen = []
+
+    class Keep(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                seen.append(trainer.callback_metrics["mi_bound/input"].item())
+
+    quiet_trainer(callbacks=[one, Keep()], max_epochs=3).fit(TinySpeechModel(), loader(x[:32]), loader(x))
+    assert sum(measured) == 400
+    assert seen == pytest.approx([reference.bound] * 3, abs=1e-5)
+    assert reference.bound > 0.1
+    assert "mi_bound/input" not in validate(input_baseline=False)[0]
+
+
+def test_without_torchaudio_there_is_no_input_baseline(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio.functional", None)
+    logged, said = validate()
+    assert logged["val/mi_bound"] > 0
+    assert "mi_bound/input" not in logged
+    assert not said
 
 
 @pytest.mark.parametrize("option", [{"quantizer": "whitened"}, {"quantizer": "canonical"}])

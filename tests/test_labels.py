@@ -140,7 +140,7 @@ class Labelled(TinySpeechModel):
 X = utterances(240)
 PITCH = X.diff(dim=1).abs().mean(dim=1).argsort().argsort() * 4 // 240  # quarters
 ROUGH = X.unfold(1, 100, 100).diff(dim=2).abs().mean(dim=2)  # 10 a second
-PHONES = (ROUGH > ROUGH.mean()).long() + (ROUGH > 2 * ROUGH.mean())
+PHONES = (ROUGH.mean() < ROUGH).long() + (2 * ROUGH.mean() < ROUGH)
 LABELS = {"pitch": 1, "phone": {"source": 2, "rate": 10}}
 
 

@@ -1,0 +1,51 @@
+"""What a model has to beat: the statistics of a section's log-mel spectrogram."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+_WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
+_MOST_BANDS = 40
+_FLOOR = 1e-10  # of a band's power, -100 dB
+
+
+def log_mel_statistics(sections: Tensor, sample_rate: int) -> Tensor:
+    """Mean and standard deviation over time of each mel band's log power.
+
+    Args:
+        sections: ``(N, S)`` floating-point waveforms.
+        sample_rate: In Hz.
+
+    Returns:
+        ``(N, 2 * M)`` float32 with M = 40 mel bands (fewer where the window is too short for them), on the device
+        of ``sections``.
+
+    Raises:
+        ImportError: If torchaudio is not installed, or does not fit to the torch beside it.
+
+    Source:
+        Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word recognition", IEEE
+        TASSP 1980, for the bands (torchaudio's, on the HTK scale).
+
+    Example:
+        >>> import torch
+        >>> log_mel_statistics(torch.randn(3, 8000, generator=torch.Generator().manual_seed(0)), 16000).shape
+        torch.Size([3, 80])
+    """
+    from torchaudio.functional import melscale_fbanks
+
+    window = max(2, min(round(_WINDOW_SECONDS * sample_rate), sections.shape[1]))
+    hop = max(1, round(_HOP_SECONDS * sample_rate))
+    num_bins = window // 2 + 1
+    frames = sections.float().unfold(1, window, hop) * torch.hann_window(window, device=sections.device)
+    power = torch.fft.rfft(frames).abs().square()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a band that no bin falls into
+        bands = melscale_fbanks(
+            num_bins, 0.0, sample_rate / 2, min(_MOST_BANDS, max(1, num_bins // 2)), sample_rate
+        )
+    log_mel = (power @ bands.to(power)).clamp(min=_FLOOR).log()
+    return torch.cat([log_mel.mean(dim=1), log_mel.std(dim=1, correction=0)], dim=1)
