@@ -120,8 +120,8 @@ def find_encoder(
             module and the waveforms. ``None``: the outermost torchaudio ``Wav2Vec2Model`` (that of a
             ``HuBERTPretrainModel``, too) or transformers speech model inside of ``module``, the first one
             that is being trained where there are several; else ``module.forward``.
-        layers: Names or globs of submodules of ``module`` whose outputs are wanted in place of the encoder's;
-            ``"all"`` for the blocks of the encoder.
+        layers: Names or globs of submodules of ``module`` whose outputs are wanted in place of the encoder's (a
+            ``*`` stands for one part of a dotted name); ``"all"`` for the blocks of the encoder.
 
     Returns:
         The encoder.
@@ -351,7 +351,7 @@ def _find_layers(
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise TypeError(f"`layers` must hold names or globs of submodules, got {pattern!r}.")
-        names = [name for name in named if fnmatch.fnmatchcase(name, pattern)]
+        names = [name for name in named if _matches(name, pattern)]
         if not names:
             raise ValueError(
                 f"`layers` must name submodules of {type(module).__name__}, got {pattern!r}, which matches "
@@ -361,6 +361,12 @@ def _find_layers(
     if not chosen:
         raise ValueError("`layers` must name at least one submodule, got an empty list. Leave it at None.")
     return tuple(chosen.items())
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether each part of a dotted name fits the glob in its place: ``blocks.*`` are the blocks, not their parts."""
+    parts, globs = name.split("."), pattern.split(".")
+    return len(parts) == len(globs) and all(map(fnmatch.fnmatchcase, parts, globs))
 
 
 def _nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ def test_layers_by_name_glob_and_all():
     module = Wraps(model=model)
     expected, _ = model.wav2vec2.extract_features(WAVES)
     prefix = "model.wav2vec2.encoder.transformer.layers"
-    for layers in ("all", f"{prefix}.?", [f"{prefix}.0", f"{prefix}.1"]):
+    for layers in ("all", f"{prefix}.?", f"{prefix}.*", [f"{prefix}.0", f"{prefix}.1"]):
         encoder = find_encoder(module, layers=layers)
         assert encoder.layer_names == (f"{prefix}.0", f"{prefix}.1")
         for frames, reference in zip(encoder(WAVES).values(), expected, strict=True):

@@ -39,6 +39,7 @@ print(sorted(new & set({HEAVY!r})))
 
 def test_public_names_are_documented():
     assert set(lightning_mi.__all__) == {
+        "LabeledMIBound",
         "MIBound",
         "MIBoundCallback",
         "MIEstimate",

@@ -1,0 +1,37 @@
+"""The bound at every layer of torchaudio's HuBERT, without labels and with them.
+
+python examples/hubert_layers.py
+"""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_mi import MIBoundCallback
+from lightning_mi.examples.data import EspeakDataModule
+from lightning_mi.examples.models import HuBERTModule
+
+
+def bound_at_every_layer(data: EspeakDataModule) -> MIBoundCallback:
+    """Blocks of the transformer by a glob, and beside each bound how much it says of the voice and the language."""
+
+    def of_record(field: str) -> Any:
+        return lambda batch: [getattr(data.val_utterances[i], field) for i in batch["index"].tolist()]
+
+    return MIBoundCallback(
+        num_clusters=32,
+        pairs_per_utterance=4,
+        layers="model.wav2vec2.encoder.transformer.layers.*",
+        headline="best",
+        labels={"voice": of_record("voice"), "language": of_record("language")},
+    )
+
+
+if __name__ == "__main__":
+    pl.seed_everything(0)
+    data = EspeakDataModule()
+    trainer = pl.Trainer(max_epochs=4, callbacks=[bound_at_every_layer(data)], log_every_n_steps=10)
+    trainer.fit(HuBERTModule(), data)
+    for name, value in sorted(trainer.callback_metrics.items()):
+        if name.endswith("/bound"):
+            print(f"{value:6.3f} nats  {name}")
