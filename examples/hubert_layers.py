@@ -13,7 +13,7 @@ from lightning_mi.examples.models import HuBERTModule
 
 
 def bound_at_every_layer(data: EspeakDataModule) -> MIBoundCallback:
-    """Blocks of the transformer by a glob, and beside each bound how much it says of the voice and the language."""
+    """Blocks of the transformer by a glob, and beside each how much it says of the voice and the language."""
 
     def of_record(field: str) -> Any:
         return lambda batch: [getattr(data.val_utterances[i], field) for i in batch["index"].tolist()]

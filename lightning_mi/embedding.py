@@ -364,7 +364,7 @@ def _find_layers(
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether each part of a dotted name fits the glob in its place: ``blocks.*`` are the blocks, not their parts."""
+    """Whether each part of a dotted name fits the glob in its place: ``blocks.*`` are blocks, not their parts."""
     parts, globs = name.split("."), pattern.split(".")
     return len(parts) == len(globs) and all(map(fnmatch.fnmatchcase, parts, globs))
 
