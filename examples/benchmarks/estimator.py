@@ -18,6 +18,7 @@ so what else the machine does falls on all of them alike. Beside the bound:
 from __future__ import annotations
 
 import argparse
+import ctypes
 import math
 import statistics
 import threading
@@ -67,6 +68,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
         else:
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system, to be counted again
             self._before = self._resident()
             self._thread.start()
         return self

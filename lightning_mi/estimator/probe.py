@@ -22,9 +22,10 @@ from lightning_mi.estimator.polish import descend
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
 SHRINKAGES = (0.01, 0.1, 0.4, 0.8)
-_MAX_STEPS = 24  # of the polish
-_HOPE = 3  # steps without any gain on held-out rows, after which it is given up
-_PATIENCE = 8  # the same, after a first gain
+_MAX_STEPS = 15  # of the polish
+_HOPE = 2  # steps without any gain on held-out rows, after which it is given up
+_PATIENCE = 3  # the same, after a first gain
+_LEAST_GAIN = 1e-3  # nats, of a step over the best one before, to count as one
 _PENALTY = 0.1  # that holds the polish to the closed form
 _LEAST_SLOPE = 1e-3
 
@@ -160,7 +161,7 @@ def _useful_steps(
     for step, linear in enumerate(islice(_polish(model, settings, *inner), 1, _MAX_STEPS + 1), start=1):
         change = losses(linear) - first
         mean = float(change.mean())
-        if mean < lowest:
+        if mean < lowest - _LEAST_GAIN:
             lowest, gain, best = mean, change, step
         elif step - best >= (_PATIENCE if best else _HOPE):
             break
@@ -175,7 +176,8 @@ def _polish(model: Discriminant, settings: _Settings, x: Tensor, targets: Tensor
     start = LinearMap(start.weight * deviation[:, None], start.bias)
     trust = torch.cat([settings.slopes.clamp(min=_LEAST_SLOPE), settings.slopes.new_ones(1)])
     scale = (trust[:, None] / model.log_prior.exp()).sqrt()
-    for linear in descend(model.project(x).div_(deviation), targets, start, scale, _PENALTY):
+    centers = model.means * settings.slopes / deviation
+    for linear in descend(model.project(x).div_(deviation), targets, start, scale, centers, _PENALTY):
         yield LinearMap(linear.weight / deviation[:, None], linear.bias)
 
 
