@@ -24,8 +24,7 @@ from lightning_mi.estimator.checks import (
     check_positive_int,
     check_same_rows,
 )
-from lightning_mi.estimator.probe import PROBES
-from lightning_mi.estimator.quantizer import QUANTIZERS
+from lightning_mi.estimator.options import PROBES, QUANTIZERS
 from lightning_mi.estimator.scores import GroupScores
 from lightning_mi.estimator.split import Fold, folds, order_by_group
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ with warnings.catch_warnings():
 
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
 _SKETCH_DIM = 32  # principal components in which most iterations are done
-_SEEDING_ROWS = 16  # for each centre, among which k-means++ draws
+_SEEDING_ROWS_PER_CENTER = 16  # among which k-means++ draws,
+_SEEDING_ROWS = 1024  # but never fewer than these
 _LADDER_TOP = 2.0**30  # the largest weight of a draw, as a whole number
 _TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
 
@@ -123,26 +125,32 @@ def kmeans_plus_plus(points: Tensor, num_clusters: int, seed: int) -> Tensor:
     """Draw up to ``num_clusters`` rows of ``points``, each with a probability in proportion to its squared
     distance from those drawn before; fewer where there are fewer different points.
 
-    Of many points an even sample is drawn from, 16 for each centre.
+    Of several rows drawn each time the one is kept that leaves the smallest sum of squared distances. Of many
+    points an even sample is drawn from.
 
     Source:
-        Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+        Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, the several rows in
+        their conclusion.
     """
-    points = points[:: max(1, points.shape[0] // (_SEEDING_ROWS * num_clusters))]
-    uniform = torch.rand(num_clusters, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    uniform, last = uniform.to(points.device), points.shape[0] - 1
+    points = points[:: max(1, points.shape[0] // max(_SEEDING_ROWS, _SEEDING_ROWS_PER_CENTER * num_clusters))]
+    last, trials = points.shape[0] - 1, 2 + int(math.log(num_clusters))
+    # Drawn on the host: the same on every device.
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(num_clusters, trials, dtype=torch.float64, generator=generator).to(points.device)
     # What rounding leaves between equal points is no distance.
     squares = points.square().sum(dim=1) * (1 - 1e-6)
     distance = torch.full_like(squares, torch.inf)
     weights = torch.ones_like(squares)
     chosen, totals = [], []
-    for draw in uniform.split(1):
+    for draw in draws:
         # Whole numbers, because their sums are the same in whatever order a GPU adds them.
         ladder = (weights * (_LADDER_TOP / weights.amax().clamp(min=1e-30))).to(torch.int64).cumsum(dim=0)
-        row = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True).clamp_(max=last)
-        apart = torch.addmv(squares + squares[row], points, points[row][0], alpha=-2).clamp_(min=0)
-        weights = distance = torch.minimum(distance, apart)
-        chosen.append(row)
+        rows = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True).clamp_(max=last)
+        apart = torch.addmm(squares, points[rows], points.T, alpha=-2).add_(squares[rows, None]).clamp_(min=0)
+        apart = torch.minimum(apart, distance)
+        best = apart.sum(dim=1).argmin(dim=0, keepdim=True)
+        weights = distance = apart[best][0]
+        chosen.append(rows[best])
         totals.append(ladder[-1:])
     return points[torch.cat(chosen)[torch.cat(totals) > 0].unique()]
 

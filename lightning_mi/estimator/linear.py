@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 22  # elements of the logits at once
+_BLOCK = 1 << 18  # elements of the logits at once, which then stay in the host's caches,
+_GPU_BLOCK = 1 << 24  # or keep a GPU busy
 
 
 @dataclass(frozen=True)
@@ -38,5 +39,6 @@ class LinearMap:
 
 def row_blocks(num_classes: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The same rows of each of ``columns`` ``(N, ...)``, so many at once that their logits stay small."""
-    rows = max(1, _BLOCK // num_classes)
+    block = _GPU_BLOCK if columns[0].is_cuda else _BLOCK
+    rows = max(1, block // num_classes)
     return zip(*(column.split(rows) for column in columns), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,16 +15,22 @@ _ARMIJO = 1e-4
 _HALVINGS = 12
 
 
-def descend(y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, penalty: float) -> Iterator[LinearMap]:
+def descend(
+    y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, centers: Tensor, penalty: float
+) -> Iterator[LinearMap]:
     """Yield ``start`` and then, one L-BFGS step at a time, maps of lower and lower
 
-        mean cross-entropy + penalty/2 |U|^2,    where (weight, bias) = start + scale * U.
+        mean cross-entropy + penalty/2 |U|^2
+
+    where (weight, bias at the class's center) = (the start's) + scale * U.
 
     Args:
         y: ``(N, R)`` float32.
         targets: ``(N,)`` int64 below K.
         start: The map to begin at and to stay close to.
         scale: ``(R + 1, K)``, the inverse square root of the curvature, roughly; the last row is the bias's.
+        centers: ``(K, R)``, where the rows of each class lie: turning a class's weights about its center leaves
+            its bias alone, so that the problem is close to round in U.
         penalty: Not negative.
 
     Ends where a step no longer lowers the objective.
@@ -31,10 +38,10 @@ def descend(y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, penalty
     Source:
         Nocedal and Wright, "Numerical optimization", 2006, algorithms 7.4 and 3.1.
     """
-    origin = torch.cat([start.weight, start.bias[None]])
-    u = torch.zeros_like(origin)
+    problem = _Problem(y, targets, start, scale, centers.T, penalty)
+    u = torch.zeros_like(scale)
     yield start
-    loss, gradient = _objective(u, origin, y, targets, scale, penalty)
+    loss, gradient = problem.objective(u)
     steps: list[tuple[Tensor, Tensor, Tensor]] = []  # (change of U, change of the gradient, their product)
     while True:
         direction = _two_loops(gradient, steps)
@@ -42,7 +49,7 @@ def descend(y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, penalty
         length = 1.0
         for _ in range(_HALVINGS):
             new_u = u - length * direction
-            new_loss, new_gradient = _objective(new_u, origin, y, targets, scale, penalty)
+            new_loss, new_gradient = problem.objective(new_u)
             if bool(new_loss <= loss - _ARMIJO * length * slope):
                 break
             length /= 2
@@ -53,29 +60,41 @@ def descend(y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, penalty
         if bool(product > 0):
             steps = [*steps[1 - _MEMORY :], (change, turn, product)]
         u, loss, gradient = new_u, new_loss, new_gradient
-        theta = origin + scale * u
-        yield LinearMap(theta[:-1], theta[-1])
+        yield problem.at(u)
 
 
-def _objective(
-    u: Tensor, origin: Tensor, y: Tensor, targets: Tensor, scale: Tensor, penalty: float
-) -> tuple[Tensor, Tensor]:
-    theta = origin + scale * u
-    gradient = torch.zeros_like(theta)
-    loss = torch.zeros((), dtype=torch.float64, device=y.device)
-    for part, hit in row_blocks(theta.shape[1], y, targets):
-        logits = torch.addmm(theta[-1], part, theta[:-1])
-        largest = logits.amax(dim=1, keepdim=True)
-        q = logits.sub_(largest)
-        hits = q.gather(1, hit[:, None])
-        q = q.exp_()
-        total = q.sum(dim=1, keepdim=True)
-        loss += (total.log() - hits).sum()
-        q.div_(total).scatter_add_(1, hit[:, None], torch.full_like(hits, -1.0))
-        gradient[:-1] += part.T @ q
-        gradient[-1] += q.sum(dim=0)
-    loss = loss / y.shape[0] + penalty / 2 * u.square().sum()
-    return loss, gradient.mul_(scale / y.shape[0]).add_(u, alpha=penalty)
+@dataclass(frozen=True)
+class _Problem:
+    y: Tensor
+    targets: Tensor
+    start: LinearMap
+    scale: Tensor
+    centers: Tensor
+    penalty: float
+
+    def at(self, u: Tensor) -> LinearMap:
+        change = self.scale * u
+        turned = (self.centers * change[:-1]).sum(dim=0)
+        return LinearMap(self.start.weight + change[:-1], self.start.bias + change[-1] - turned)
+
+    def objective(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective (0-d float64) and its gradient by ``u``."""
+        linear = self.at(u)
+        gradient = torch.zeros_like(u)
+        loss = torch.zeros((), dtype=torch.float64, device=u.device)
+        for part, hit in row_blocks(u.shape[1], self.y, self.targets):
+            logits = linear(part)
+            q = logits.sub_(logits.amax(dim=1, keepdim=True))
+            hits = q.gather(1, hit[:, None])
+            q = q.exp_()
+            total = q.sum(dim=1, keepdim=True)
+            loss += (total.log() - hits).sum()
+            q.div_(total).scatter_add_(1, hit[:, None], torch.full_like(hits, -1.0))
+            gradient[:-1] += part.T @ q
+            gradient[-1] += q.sum(dim=0)
+        gradient[:-1] -= self.centers * gradient[-1]
+        loss = loss / self.y.shape[0] + self.penalty / 2 * u.square().sum()
+        return loss, gradient.mul_(self.scale / self.y.shape[0]).add_(u, alpha=self.penalty)
 
 
 def _two_loops(gradient: Tensor, steps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

@@ -22,9 +22,10 @@ from lightning_mi.estimator.polish import descend
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
 SHRINKAGES = (0.01, 0.1, 0.4, 0.8)
-_MAX_STEPS = 24  # of the polish
-_HOPE = 3  # steps without any gain on held-out rows, after which it is given up
-_PATIENCE = 8  # the same, after a first gain
+_MAX_STEPS = 15  # of the polish
+_HOPE = 2  # steps without any gain on held-out rows, after which it is given up
+_PATIENCE = 3  # the same, after a first gain
+_LEAST_GAIN = 1e-3  # nats, of a step over the best one before, to count as one
 _PENALTY = 0.1  # that holds the polish to the closed form
 _LEAST_SLOPE = 1e-3
 
@@ -40,6 +41,7 @@ class LinearProbe:
         scaler: The scaling that stands before it.
         shrinkage: Of the covariance, chosen on held-out rows; 1 for the marginal.
         steps: Of the solver after the closed form, 0 where they do not help on held-out rows.
+        loss: Mean of -log q over the held-out rows, in nats, that chose all this; infinite where there were none.
     """
 
     linear: LinearMap
@@ -48,6 +50,7 @@ class LinearProbe:
     scaler: RobustScaler
     shrinkage: float
     steps: int
+    loss: float
 
     def log_prob(self, z: Tensor, targets: Tensor) -> Tensor:
         """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
@@ -109,7 +112,7 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
     if not 0 < num_inner < x.shape[0]:
         log_prior = all_moments.spread().log_prior
         marginal = LinearMap(x.new_zeros(x.shape[1], num_classes), log_prior)
-        return LinearProbe(marginal, x.new_full((), 0.5), log_prior, scaler, shrinkage=1.0, steps=0)
+        return LinearProbe(marginal, x.new_full((), 0.5), log_prior, scaler, 1.0, steps=0, loss=torch.inf)
 
     inner_spread = inner_moments.spread()
 
@@ -126,22 +129,26 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_inner: int) -> L
 
     chosen = _search(attempt)
     settings = chosen.settings
-    steps = _useful_steps(chosen, (inner, inner_targets), (judge, judge_targets))
+    steps, gain = _useful_steps(chosen, (inner, inner_targets), (judge, judge_targets))
     model = discriminant(all_moments.spread(), settings.shrinkage)
     path = _polish(model, settings, x, targets) if steps else iter([settings.start(model)])
     linear = list(islice(path, steps + 1))[-1]  # the path is shorter where it has converged
     weight = model.directions @ linear.weight
     linear = LinearMap(weight, linear.bias - model.offset @ linear.weight)
-    return LinearProbe(linear, settings.lapse, model.log_prior, scaler, settings.shrinkage, steps)
+    return LinearProbe(
+        linear, settings.lapse, model.log_prior, scaler, settings.shrinkage, steps, chosen.loss - gain
+    )
 
 
 def _mixed(log_q: Tensor, lapse: Tensor, log_marginal: Tensor) -> Tensor:
     return torch.logaddexp(log_q + torch.log1p(-lapse), log_marginal + lapse.log())
 
 
-def _useful_steps(chosen: _Attempt, inner: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor]) -> int:
-    """How many steps of the polish lower the loss of the ``judge`` rows most; 0 where all they gain is within
-    its standard error."""
+def _useful_steps(
+    chosen: _Attempt, inner: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor]
+) -> tuple[int, float]:
+    """How many steps of the polish lower the loss of the ``judge`` rows most, and by how much; 0 where all they
+    gain is within its standard error."""
     settings, model = chosen.settings, chosen.model
     y, targets = model.project(judge[0]), judge[1]
     log_marginal = model.log_prior[targets]
@@ -154,11 +161,12 @@ def _useful_steps(chosen: _Attempt, inner: tuple[Tensor, Tensor], judge: tuple[T
     for step, linear in enumerate(islice(_polish(model, settings, *inner), 1, _MAX_STEPS + 1), start=1):
         change = losses(linear) - first
         mean = float(change.mean())
-        if mean < lowest:
+        if mean < lowest - _LEAST_GAIN:
             lowest, gain, best = mean, change, step
         elif step - best >= (_PATIENCE if best else _HOPE):
             break
-    return best if -lowest > float(gain.std()) / len(targets) ** 0.5 else 0
+    error = float(gain.std(correction=0)) / max(1, len(targets) - 1) ** 0.5
+    return (best, -lowest) if -lowest > error else (0, 0.0)
 
 
 def _polish(model: Discriminant, settings: _Settings, x: Tensor, targets: Tensor) -> Iterator[LinearMap]:
@@ -168,7 +176,8 @@ def _polish(model: Discriminant, settings: _Settings, x: Tensor, targets: Tensor
     start = LinearMap(start.weight * deviation[:, None], start.bias)
     trust = torch.cat([settings.slopes.clamp(min=_LEAST_SLOPE), settings.slopes.new_ones(1)])
     scale = (trust[:, None] / model.log_prior.exp()).sqrt()
-    for linear in descend(model.project(x).div_(deviation), targets, start, scale, _PENALTY):
+    centers = model.means * settings.slopes / deviation
+    for linear in descend(model.project(x).div_(deviation), targets, start, scale, centers, _PENALTY):
         yield LinearMap(linear.weight / deviation[:, None], linear.bias)
 
 
@@ -178,7 +187,3 @@ def _search(attempt: Callable[[float], _Attempt]) -> _Attempt:
     if low.loss <= high.loss:
         return min(attempt(SHRINKAGES[0]), low, key=lambda tried: tried.loss)
     return min(attempt(SHRINKAGES[3]), high, key=lambda tried: tried.loss)
-
-
-# Each is fitted to one half: (z, targets, num_classes, num_inner) -> a probe with `log_prob(z, targets)`.
-PROBES = {"linear": fit_probe}

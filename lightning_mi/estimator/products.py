@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 22  # elements of an intermediate at once
+from lightning_mi.estimator.linear import row_blocks
+
 _GRAM_ROWS = 1 << 14  # rows summed in float32 before float64 takes over
 
 
@@ -46,8 +47,7 @@ def sums_by_class(x: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     if not x.is_cuda:
         return sums.index_add_(0, classes, x)
     names = torch.arange(num_classes, device=x.device)
-    rows = max(1, _BLOCK // num_classes)
-    for part, member_of in zip(x.split(rows), classes.split(rows), strict=True):
+    for part, member_of in row_blocks(num_classes, x, classes):
         sums += (member_of[:, None] == names).to(x.dtype).T @ part
     return sums
 
@@ -67,7 +67,6 @@ def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     half_squares = centroids.square().sum(dim=1) / 2
     cost = points.new_empty(points.shape[0])
     index = torch.empty(points.shape[0], dtype=torch.int64, device=points.device)
-    rows = max(1, _BLOCK // centroids.shape[0])
-    for part, low, where in zip(points.split(rows), cost.split(rows), index.split(rows), strict=True):
+    for part, low, where in row_blocks(centroids.shape[0], points, cost, index):
         torch.min(torch.addmm(half_squares, part, centroids.T, alpha=-1), dim=1, out=(low, where))
     return cost, index

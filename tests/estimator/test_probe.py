@@ -70,7 +70,7 @@ def test_temperature_is_the_best_on_a_fine_grid():
 def test_descent_ends_at_scikit_learns_solution(penalty):
     x, targets = task(400, 12, 5, noise=1.0)
     start = LinearMap(torch.zeros(12, 5), torch.zeros(5))
-    *_, last = descend(x, targets, start, torch.ones(13, 5), penalty)
+    *_, last = descend(x, targets, start, torch.ones(13, 5), torch.zeros(5, 12), penalty)
     # The bias is penalised as well: for scikit-learn it is one more feature.
     y = torch.cat([x, torch.ones(400, 1)], dim=1)
     reference = LogisticRegression(C=1 / (penalty * 400), fit_intercept=False, tol=1e-10, max_iter=5000)
@@ -85,12 +85,18 @@ def test_descent_ends_at_scikit_learns_solution(penalty):
 
 def test_every_step_of_the_descent_lowers_the_loss_in_blocks_too(monkeypatch):
     x, targets = task(400, 12, 5, noise=1.0)
-    start = LinearMap(torch.zeros(12, 5), torch.zeros(5))
-    whole = [step for step, _ in zip(descend(x, targets, start, torch.ones(13, 5), 0.0), range(6), strict=False)]
+    start, centers = LinearMap(torch.zeros(12, 5), torch.zeros(5)), torch.randn(5, 12)
+    whole = [
+        step
+        for step, _ in zip(descend(x, targets, start, torch.ones(13, 5), centers, 0.0), range(6), strict=False)
+    ]
     losses = [step.cross_entropy(x, targets).mean() for step in whole]
     assert all(after < before for before, after in itertools.pairwise(losses))
     monkeypatch.setattr("lightning_mi.estimator.linear._BLOCK", 37 * 5)
-    parts = [step for step, _ in zip(descend(x, targets, start, torch.ones(13, 5), 0.0), range(6), strict=False)]
+    parts = [
+        step
+        for step, _ in zip(descend(x, targets, start, torch.ones(13, 5), centers, 0.0), range(6), strict=False)
+    ]
     torch.testing.assert_close(parts[-1].weight, whole[-1].weight, rtol=1e-2, atol=1e-3)
 
 

@@ -1,0 +1,1 @@
+"""Programs that print the measured tables of the README."""

@@ -1,0 +1,260 @@
+"""How long the bound takes, beside what a user would write by hand and what cannot be avoided. One run, one table.
+
+    python -m lightning_mi.examples.benchmarks.estimator                  # --quick: about two minutes on two cores
+    python -m lightning_mi.examples.benchmarks.estimator --full           # up to a million pairs: an hour
+    python -m lightning_mi.examples.benchmarks.estimator --device cuda    # and faiss against our own search
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m ... --cpu-seconds   # on a machine that others use
+
+Everything is timed in turns inside one process (ours, the next one, ..., ours again), and the median is printed,
+so what else the machine does falls on all of them alike. Beside the bound:
+
+- scikit-learn: `KMeans` and `LogisticRegression`, its penalty picked from five on an inner split; fitted to one
+  half and scored on the other (ours does both ways round). Timed once, and up to 8192 pairs.
+- RankMe: `torch.linalg.svdvals` of z_a (Garrido et al., ICML 2023).
+- floor: the matrix products that no such method avoids: z_a^T z_a of each half, and five products of each half
+  with a (D, K) matrix (one assignment to centres, their means, the assignment of the other half, the means of the
+  classes, the probe's logits).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_mi import mi_bound
+from lightning_mi.estimator import kmeans
+from lightning_mi.estimator.products import nearest
+from lightning_mi.examples.benchmarks.distributions import embeddings
+
+QUICK = [(1024, 64, 16), (4096, 256, 64), (8192, 768, 128), (16_384, 256, 64), (65_536, 256, 64)]
+FULL = [
+    *QUICK,
+    (65_536, 768, 128),
+    (8192, 1280, 512),
+    (65_536, 256, 2048),
+    (262_144, 256, 64),
+    (1_048_576, 256, 64),
+]
+LARGEST_FOR_SCIKIT_LEARN = 8192
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+CPU_SECONDS = False  # set by --cpu-seconds
+Search = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class PeakMemory:
+    """The most memory that a block of code holds above what was held before it, in ``bytes``.
+
+    Of the device on CUDA; else the resident memory (Linux), read every two milliseconds.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+        else:
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system, to be counted again
+            self._before = self._resident()
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated() - self._before
+        else:
+            self._stop.set()
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.002):
+            self.bytes = max(self.bytes, self._resident() - self._before)
+
+    @staticmethod
+    def _resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4096
+
+
+def clock() -> float:
+    """Seconds on the clock that the user has chosen."""
+    return time.process_time() if CPU_SECONDS else time.perf_counter()
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = clock()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def in_turns(works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each of ``works``, called in turns after one call that does not count."""
+    for work in works.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            times[name].append(seconds_of(work, device))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def floor(z_a: Tensor, num_clusters: int) -> None:
+    """The matrix products that cannot be avoided."""
+    half = z_a.shape[0] // 2
+    wide = z_a.new_ones(z_a.shape[1], num_clusters)
+    for part in (z_a[:half], z_a[half:]):
+        part.T @ part
+        for _ in range(5):
+            part @ wide
+
+
+def scikit_learn(z_a: Tensor, z_b: Tensor, num_clusters: int) -> float:
+    """The held-out bound that one writes by hand."""
+    from sklearn.cluster import KMeans
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    a, b = z_a.cpu().numpy(), z_b.cpu().numpy()
+    order = np.random.default_rng(0).permutation(len(a))
+    fit, score = order[: len(a) // 2], order[len(a) // 2 :]
+    inner, judge = fit[: 3 * len(fit) // 4], fit[3 * len(fit) // 4 :]
+    clusters = KMeans(num_clusters, n_init=1, random_state=0).fit(b[fit]).predict(b)
+    x = StandardScaler().fit(a[fit]).transform(a)
+
+    def cross_entropy(penalty: float, rows: np.ndarray, others: np.ndarray) -> float:
+        probe = LogisticRegression(C=penalty, max_iter=200).fit(x[rows], clusters[rows])
+        shares = np.full((len(others), num_clusters), 1e-9)
+        shares[:, probe.classes_] = probe.predict_proba(x[others])
+        return float(-np.log(shares[np.arange(len(others)), clusters[others]]).mean())
+
+    best = min(PENALTIES, key=lambda penalty: cross_entropy(penalty, inner, judge))
+    share = np.bincount(clusters[score], minlength=num_clusters) / len(score)
+    entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())
+    return entropy - cross_entropy(best, fit, score)
+
+
+def table_row(num: int, dim: int, num_clusters: int, rounds: int, device: torch.device) -> tuple[str, float]:
+    """One line of the main table, and the seconds of the bound."""
+    z_a, z_b, truth = embeddings(num, dim)
+    z_a, z_b = z_a.to(device), z_b.to(device)
+    ours = partial(mi_bound, z_a, z_b, num_clusters)
+    works = {
+        "ours": ours,
+        "RankMe": partial(torch.linalg.svdvals, z_a),
+        "floor": partial(floor, z_a, num_clusters),
+    }
+    medians = in_turns(works, rounds, device)
+    with PeakMemory(device) as peak:
+        estimate = ours()
+    memory = peak.bytes / (z_a.nbytes + z_b.nbytes)
+    beside = "              - |         - |            - |"
+    if num <= LARGEST_FOR_SCIKIT_LEARN and num_clusters <= 128:
+        start = clock()
+        theirs = scikit_learn(z_a, z_b, num_clusters)
+        took = clock() - start
+        beside = f"{took:14.2f} | {theirs:9.3f} | {took / medians['ours']:12.0f} |"
+    line = (
+        f"| {num:7d} | {dim:4d} | {num_clusters:4d} | {medians['ours']:8.4f} | {estimate.bound:7.3f} "
+        f"| {estimate.stderr:6.3f} | {truth:7.3f} | {memory:11.2f} | {medians['RankMe']:8.4f} "
+        f"| {medians['ours'] / medians['RankMe']:11.2f} | {medians['floor']:8.4f} "
+        f"| {medians['ours'] / medians['floor']:10.2f} | {beside}"
+    )
+    return line, medians["ours"]
+
+
+def print_table(sizes: list[tuple[int, int, int]], rounds: int, device: torch.device) -> None:
+    """The main table, and how the seconds grow with N."""
+    print(
+        "|       N |    D |    K |  seconds |   bound | stderr |   truth | memory/emb. | RankMe s | ours/RankMe "
+        "|  floor s | ours/floor | scikit-learn s | its bound | times faster |"
+    )
+    print("|" + "|".join("-" * width for width in (9, 6, 6, 10, 9, 8, 9, 13, 10, 13, 10, 12, 16, 11, 14)) + "|")
+    growth = []
+    for num, dim, num_clusters in sizes:
+        line, seconds = table_row(num, dim, num_clusters, rounds if num < 100_000 else 1, device)
+        print(line, flush=True)
+        if (dim, num_clusters) == (256, 64) and num >= 16_384:
+            growth.append((math.log(num), math.log(seconds)))
+    if len(growth) > 1:
+        exponent = statistics.linear_regression(*zip(*growth, strict=True)).slope
+        print(f"seconds grow with N (D=256, K=64, from N=16,384) by the exponent {exponent:.2f}")
+
+
+def k_means_by(search: Search, points: Tensor, num_clusters: int) -> None:
+    """A whole k-means with another search for the nearest centre."""
+    with patch.object(kmeans, "search", search):
+        kmeans.cluster(points, num_clusters)
+
+
+def print_search(rounds: int, device: torch.device) -> None:
+    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss and by our own lines."""
+    print("|       N |    D |    K | faiss search s | our search s | k-means by faiss s | k-means by ours s |")
+    for num, dim, num_clusters in [
+        (4096, 768, 128),
+        (65_536, 768, 128),
+        (65_536, 256, 2048),
+        (1_048_576, 64, 128),
+    ]:
+        points = torch.randn(num, dim, device=device)
+        centroids = points[:num_clusters].clone()
+
+        works: dict[str, Callable[[], object]] = {
+            "faiss": partial(kmeans.search, points, centroids),
+            "ours": partial(nearest, points, centroids),
+            "k-means, faiss": partial(k_means_by, kmeans.search, points, num_clusters),
+            "k-means, ours": partial(k_means_by, nearest, points, num_clusters),
+        }
+        medians = in_turns(works, rounds, device)
+        cells = " | ".join(f"{value:12.5f}" for value in medians.values())
+        print(f"| {num:7d} | {dim:4d} | {num_clusters:4d} | {cells} |", flush=True)
+    z_a, z_b, _ = embeddings(4096, 768)
+    layers = [(z_a.to(device).roll(layer, 1), z_b.to(device).roll(layer, 1)) for layer in range(12)]
+    medians = in_turns({"12 layers": lambda: [mi_bound(a, b, 128) for a, b in layers]}, rounds, device)
+    print(f"12 layers of N=4096, D=768, K=128: {medians['12 layers']:.4f} s")
+
+
+def main() -> None:
+    """Read the arguments and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="the small grid (the default)")
+    size.add_argument("--full", action="store_true", help="the whole grid")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+    parser.add_argument("--rounds", type=int, default=5, help="calls of which the median is printed")
+    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, where others use the machine")
+    arguments = parser.parse_args()
+    global CPU_SECONDS
+    CPU_SECONDS = arguments.cpu_seconds
+    device = torch.device(arguments.device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    unit = "CPU seconds" if CPU_SECONDS else "wall-clock seconds"
+    print(f"torch {torch.__version__}, {device} ({name}), {unit}, median of {arguments.rounds}; nats")
+    with torch.inference_mode():
+        print_table(FULL if arguments.full else QUICK, arguments.rounds, device)
+        if device.type == "cuda":
+            print_search(arguments.rounds, device)
+
+
+if __name__ == "__main__":
+    main()
