@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lightning_mi.estimator import MIEstimate
@@ -76,6 +77,14 @@ class Validation:
     def headline(self) -> Reading:
         """Of the bound that is logged under ``log_name``."""
         return self.readings[self.key]
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """Of a checkpoint, at most."""
+        readings = [*self.readings.values(), *self.references.values()]
+        numbers = [number for reading in readings for number in _integers(reading)]
+        pickled = sum(2 if 0 <= number < 256 else 3 if 0 <= number < 65536 else 5 for number in numbers)
+        return 24 + 3 * len(readings) + pickled
 
     @property
     def layers(self) -> dict[str, Reading]:
@@ -213,18 +222,12 @@ class History:
         return history
 
     def _num_bytes(self) -> int:
-        """Of the state in a checkpoint, from above: pickled integers take 2, 3 or 5 bytes by their size."""
+        """Of the state in a checkpoint, at most."""
         keys = {key for validation in self for key in validation.readings}
         names = {name for validation in self for name in validation.references}
         strings = [*(part for key in keys for part in key), *names]
         total = 200 + sum(len(text.encode()) + 12 for text in strings) + 12 * len(keys)
-        for validation in self:
-            readings = [*validation.readings.values(), *validation.references.values()]
-            numbers = [number for reading in readings for number in _integers(reading)]
-            total += (
-                24 + 3 * len(readings) + sum(2 if 0 <= n < 256 else 3 if 0 <= n < 65536 else 5 for n in numbers)
-            )
-        return total
+        return total + sum(validation.num_bytes for validation in self)
 
     def _leave_one_out(self) -> bool:
         """Whether there was one to leave out."""

@@ -163,7 +163,7 @@ def _sender(logger: Any) -> Send | None:
     if to_logger is not None:
         return lambda tag, image, step: to_logger(key=tag, images=[image], step=step)
     experiment = getattr(logger, "experiment", None)
-    # Not add_figure, which imports pyplot and draws once more for each logger.
+    # Not add_figure, which goes through pyplot and draws once more.
     to_writer = _method(experiment, "add_image")  # TensorBoardLogger
     if to_writer is not None:
         return lambda tag, image, step: to_writer(tag, image, step, dataformats="HWC")

@@ -175,7 +175,7 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
                     values[rows.index(layer), column] = reading.bound
                     errors.append(reading.stderr)
         low, high = _colour_range(values, statistics.median(errors))
-        figure, axes = _new_figure(_WIDTH, min(10.0, max(2.8, 1.7 + 0.22 * len(rows))))
+        figure, axes = _new_figure(_WIDTH, min(6.5, max(2.8, 1.7 + 0.22 * len(rows))))
         axes.set_facecolor("0.82")
         mesh = axes.pcolormesh(
             _edges(x),
@@ -390,7 +390,7 @@ def _of_layer(history: History) -> str:
         return ""
     layers = {validation.key[0] for validation in history}
     if len(layers) > 1:
-        return "\nbest layer of each epoch"
+        return "\nheadline layer of each epoch"
     return f"\nlayer {_elide(layers.pop(), 40)}"
 
 
