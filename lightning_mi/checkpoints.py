@@ -1,0 +1,176 @@
+"""A checkpoint on disk: which files are meant, and its weights in the model that they belong to."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+
+_ENDING = ".ckpt"
+_KEYS_SHOWN = 3
+
+
+class UnreadableCheckpointError(ValueError):
+    """A checkpoint that cannot be loaded; the message says why, and does not repeat its name."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights and the model that they are loaded into, when :meth:`load` is called and not before.
+
+    Args:
+        path: A checkpoint of Lightning's (a mapping with a ``state_dict``), or a file of the state dict alone.
+        build: Makes the model, as it was made before it was trained.
+        trust: Also read files that hold more than weights and plain values. Reading them runs code that
+            they bring along, so only with files whose origin is known.
+
+    Example:
+        >>> import tempfile
+        >>> model = torch.nn.Linear(2, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"state_dict": model.state_dict()}, f"{folder}/linear.ckpt")
+        ...     loaded = Checkpoint(f"{folder}/linear.ckpt", lambda: torch.nn.Linear(2, 2)).load()
+        >>> torch.equal(loaded.weight, model.weight)
+        True
+    """
+
+    path: str | Path
+    build: Callable[[], nn.Module]
+    trust: bool = False
+
+    def load(self) -> nn.Module:
+        """Build the model and load the weights into it, on the CPU.
+
+        A LightningModule is prepared as by ``load_from_checkpoint``: its ``configure_model`` and
+        ``on_load_checkpoint`` are called, and its ``strict_loading`` is heeded.
+
+        Raises:
+            UnreadableCheckpointError: If there is no such file, it is no checkpoint, it holds objects that are not
+                to be unpickled without ``trust``, or its weights are not those of the model.
+            Exception: What ``build`` raises.
+        """
+        content = self._read()
+        weights = _weights_in(content)
+        model = self.build()
+        strict = True
+        try:
+            if isinstance(model, LightningModule):
+                if is_overridden("configure_model", model):
+                    model.configure_model()
+                model.on_load_checkpoint(content)
+                strict = model.strict_loading
+            model.load_state_dict(weights, strict=strict)
+        except Exception as error:
+            why = _differences(model, weights) or f"loading them raised {_in_short(error)}"
+            raise UnreadableCheckpointError(f"its weights do not fit {type(model).__name__}: {why}") from error
+        return model
+
+    def _read(self) -> dict[str, Any]:
+        path = Path(self.path)
+        if path.is_dir():
+            raise UnreadableCheckpointError(
+                "a folder, not a file; a sharded checkpoint becomes one file by "
+                "`python -m lightning.pytorch.utilities.consolidate_checkpoint FOLDER`"
+            )
+        if not path.exists():
+            raise UnreadableCheckpointError("no such file")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=not self.trust)
+        except Exception as error:
+            if named := re.search(r"Unsupported (?:global|class|operand|instruction)[^\n]*", str(error)):
+                raise UnreadableCheckpointError(
+                    f"it holds more than weights ({named[0].rstrip('. ')[:120]}), and to read that runs code that "
+                    "the file brings along. If you know where it comes from, pass `trust=True` (--trust)"
+                ) from error
+            # Of a file that is no pickle, an unpickler's own errors say nothing to a reader.
+            why = f" ({_in_short(error)})" if isinstance(error, (OSError, RuntimeError)) else ""
+            raise UnreadableCheckpointError(f"not a checkpoint of torch, or a broken one{why}") from error
+        if not isinstance(content, Mapping):
+            raise UnreadableCheckpointError(
+                f"it holds a {type(content).__name__}, not a mapping with a `state_dict`"
+            )
+        return dict(content)
+
+
+def find_checkpoints(arguments: Iterable[str]) -> list[str]:
+    """Paths of the checkpoints that ``arguments`` mean, each once, in the order given.
+
+    Args:
+        arguments: Files; folders, for all ``*.ckpt`` in them and below; globs, as a shell understands them
+            (``**`` too).
+
+    Returns:
+        The paths. Those of a folder or glob are sorted, numbers in them as numbers. An argument that finds
+        nothing stays as it is: whoever reads it finds no file of that name, and says so.
+
+    Example:
+        >>> find_checkpoints(["a.ckpt", "none-here-*.ckpt", "a.ckpt"])
+        ['a.ckpt', 'none-here-*.ckpt']
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        for path in _paths(argument):
+            found.setdefault(os.path.abspath(path), path)
+    return list(found.values())
+
+
+def _paths(argument: str) -> Sequence[str]:
+    if os.path.isdir(argument):
+        below = sorted(Path(argument).rglob(f"*{_ENDING}"), key=lambda path: natural_order(str(path)))
+        return [str(path) for path in below] or [argument]
+    if os.path.exists(argument):
+        return [argument]
+    return sorted(glob.glob(argument, recursive=True), key=natural_order) or [argument]
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which numbers in names are in the order of their values.
+
+    Example:
+        >>> sorted(["step=10", "step=9"], key=natural_order)
+        ['step=9', 'step=10']
+    """
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _weights_in(content: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    weights = content.get("state_dict", content)
+    if not isinstance(weights, Mapping) or not weights or not all(isinstance(x, Tensor) for x in weights.values()):
+        keys = ", ".join(repr(key) for key in list(content)[: 2 * _KEYS_SHOWN])
+        raise UnreadableCheckpointError(f"it holds no `state_dict` of tensors, but the keys {keys or '(none)'}")
+    return weights
+
+
+def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """In words, what the model has and the weights have not, and the other way round; empty where all is alike."""
+    expected = model.state_dict()
+    both = [name for name in expected if name in weights]
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} for {tuple(expected[name].shape)}"
+        for name in both
+        if isinstance(expected[name], Tensor) and weights[name].shape != expected[name].shape
+    ]
+    parts = {
+        "missing": [name for name in expected if name not in weights],
+        "unexpected": [name for name in weights if name not in expected],
+        "of another shape": shapes,
+    }
+    return "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in parts.items() if names)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_KEYS_SHOWN]) + (", ..." if len(names) > _KEYS_SHOWN else "")
+
+
+def _in_short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
