@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,7 +15,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
-from lightning_mi.best import BestEpoch
 from lightning_mi.distributed import gather
 from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
@@ -29,13 +27,17 @@ from lightning_mi.epoch import (
 )
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
-from lightning_mi.estimator.probe import PROBES
-from lightning_mi.estimator.quantizer import QUANTIZERS
+from lightning_mi.estimator.options import PROBES, QUANTIZERS
 from lightning_mi.labels import parse_labels
 from lightning_mi.log_mel import log_mel_statistics
+from lightning_mi.memory import Memory
 from lightning_mi.metric import LabeledMIBound, MIBound
+from lightning_mi.names import details, labeled_details
+from lightning_mi.pictures import Pictures, lay_out
 from lightning_mi.segments import SectionSampler, parse_gaps
 from lightning_mi.strategies import ModelAccess
+
+K = TypeVar("K", bound=str | Key)
 
 
 class MIBoundCallback(Callback):
@@ -108,6 +110,8 @@ class MIBoundCallback(Callback):
             ``source`` and their ``rate`` in labels a second; one frame of each section is used. -1 is no label.
         input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel statistics: what
             a model has to beat. Measured at the first validation of a run; it needs torchaudio.
+        plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
+            (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -158,6 +162,7 @@ class MIBoundCallback(Callback):
         headline: str | None = None,
         labels: Any = None,
         input_baseline: bool = True,
+        plot_every_n_epochs: int = 1,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -166,6 +171,9 @@ class MIBoundCallback(Callback):
         check_positive_int("sample_rate", sample_rate)
         check_positive_int("every_n_epochs", every_n_epochs)
         check_int("seed", seed)
+        check_int("plot_every_n_epochs", plot_every_n_epochs)
+        if plot_every_n_epochs < 0:
+            raise ValueError(f"`plot_every_n_epochs` must not be negative, got {plot_every_n_epochs}.")
         check_choice("quantizer", quantizer, QUANTIZERS)
         check_choice("probe", probe, PROBES)
         if isinstance(segment_seconds, bool) or not isinstance(segment_seconds, (int, float)):
@@ -192,6 +200,7 @@ class MIBoundCallback(Callback):
         self.probe = probe
         self.headline = headline
         self.input_baseline = input_baseline
+        self.plot_every_n_epochs = plot_every_n_epochs
         self.log_name = log_name
         # What decides the number, beside the model and the data: kept in the checkpoint.
         self._settings: dict[str, Any] = {
@@ -214,9 +223,9 @@ class MIBoundCallback(Callback):
         self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
         self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()
-        self._last: float | None = None
-        self._best: BestEpoch | None = None
-        self._input: float | None = None
+        self._memory = Memory()
+        self._pictures = Pictures(log_name)
+        self._layer_names: tuple[str, ...] = ()
         self.estimates: dict[Key, MIEstimate] = {}
 
     @property
@@ -226,18 +235,15 @@ class MIBoundCallback(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """The settings, so that a resumed run can tell whether its curve goes on, the last value, and what is
-        needed to compare with the best epoch: less than 100 KiB."""
-        best = None if self._best is None else self._best.state()
-        return {"settings": dict(self._settings), "last": self._last, "input": self._input, "best": best}
+        """The settings, so that a resumed run can tell whether its curve goes on, and what is remembered of its
+        validations: less than 100 KiB."""
+        return {"settings": dict(self._settings), "memory": self._memory.state()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint's settings are others: its values cannot be compared with those to come."""
-        self._last = state_dict.get("last")
-        self._input = state_dict.get("input")
-        best = state_dict.get("best")
-        self._best = None if best is None else BestEpoch.from_state(best)
+        if "memory" in state_dict:
+            self._memory = Memory.from_state(state_dict["memory"])
         before = state_dict.get("settings", {})
         changed = [
             f"`{name}` was {before[name]!r} and is {value!r}"
@@ -258,7 +264,7 @@ class MIBoundCallback(Callback):
         if stage == "predict":
             return
         if stage == "fit":  # before a checkpoint's state is loaded
-            self._last = self._best = self._input = None
+            self._memory = Memory()
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
@@ -269,6 +275,9 @@ class MIBoundCallback(Callback):
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._find_encoder(pl_module)  # after configure_model, before the first batch
+        ours = [each for each in trainer.callbacks if isinstance(each, MIBoundCallback)]  # type: ignore[attr-defined]
+        if ours[0] is self:  # TensorBoard knows one layout
+            lay_out(trainer, [each.log_name for each in ours])
 
     @override
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -307,6 +316,12 @@ class MIBoundCallback(Callback):
         self._end(trainer, pl_module)
 
     @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        due = self.plot_every_n_epochs and trainer.current_epoch % self.plot_every_n_epochs == 0
+        if due and self.estimates and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._pictures.publish(trainer, self._memory.history, self._layer_names)
+
+    @override
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end(trainer, pl_module)
 
@@ -327,9 +342,10 @@ class MIBoundCallback(Callback):
             return
         access = ModelAccess(trainer, pl_module)
         if trainer.state.fn != "fit":
-            self._input = None  # other data, maybe
-        measures_input = self._input is None and self._can_measure_input() and not trainer.sanity_checking
-        features = self._input_features if measures_input else None
+            self._memory.input = None  # other data, maybe
+        due = self._memory.input is None and not trainer.sanity_checking and self._can_measure_input()
+        self._measures_input, self._layer_names = due, encoder.layer_names
+        features = self._input_features if due else None
         self._epoch = ValidationEpoch(
             encoder, access, self._sampler, self.pooling, self._labels, features, self.max_pairs, self.seed
         )
@@ -349,8 +365,8 @@ class MIBoundCallback(Callback):
         if trainer.sanity_checking:
             return
         if epoch is None:
-            if self._last is not None and self.log_name not in trainer.callback_metrics:  # after a resume
-                self._tell_monitors(trainer, self._last)
+            if self._memory.last is not None and self.log_name not in trainer.callback_metrics:  # after a resume
+                self._tell_monitors(trainer, self._memory.last)
             return
         with epoch.clock():
             try:
@@ -359,27 +375,31 @@ class MIBoundCallback(Callback):
                     MIBound, self._affordable_clusters(epoch.num_pairs), self.seed, self.quantizer, self.probe
                 )
                 estimates = epoch.estimates(metric, self.headline)
-                labeled = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
-                if self._input is None and self._can_measure_input():
-                    self._measure_input(epoch.of_features(metric))
+                labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
+                input_or_not = epoch.of_features(metric) if self._measures_input else None
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
         if epoch.skipped:
             self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
-        values = {f"{self._prefix}/{name}": value for name, value in self._details(estimates)}
-        values |= self._labeled_details(labeled, *next(iter(estimates)))
-        if self._input is not None:
-            values[f"{self._prefix}/input"] = self._input
+        measured_input = self._without_failures({"input": input_or_not}).get("input")
+        if measured_input is not None:
+            self._memory.input = measured_input.bound
+        headline_layer, headline = next((layer, estimate) for (layer, _), estimate in estimates.items())
+        values = dict(details(estimates, len(self._sampler.gaps) > 1, self.layers is not None))
+        labeled = self._without_failures(labeled_or_not)
+        values |= labeled_details(labeled, headline_layer, self.layers is not None)
+        if self._memory.input is not None:
+            values["input"] = self._memory.input
         if trainer.state.fn == "fit":
-            values |= self._gain(next(iter(estimates.values())))
-        values[f"{self._prefix}/skipped"] = float(epoch.skipped)
-        values[f"{self._prefix}/seconds"] = max(gather(epoch.seconds))
-        # All processes log the same values: their maximum is each of them, to the last bit.
-        pl_module.log_dict(values, reduce_fx="max", sync_dist=True)
+            gain = self._memory.gain_of(headline)
+            values |= {} if gain is None else {"gain": gain[0], "gain_stderr": gain[1]}
+            self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, measured_input)
+        values |= {"skipped": float(epoch.skipped), "seconds": max(gather(epoch.seconds))}
         self.estimates = estimates
-        headline = next(iter(estimates.values()))
-        self._last = headline.bound
+        # All processes log the same values: their maximum is each of them, to the last bit.
+        named = {f"{self._prefix}/{name}": value for name, value in values.items()}
+        pl_module.log_dict(named, reduce_fx="max", sync_dist=True)
         pl_module.log(self.log_name, headline.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
 
     # ---- its parts
@@ -430,20 +450,6 @@ class MIBoundCallback(Callback):
             )
         return affordable
 
-    def _details(self, estimates: dict[Key, MIEstimate]) -> Iterator[tuple[str, float]]:
-        """Names, below the prefix, and values of what is logged beside the headline."""
-        (headline_layer, headline_gap), headline = next(iter(estimates.items()))
-        for name in ("stderr", "entropy", "cross_entropy", "ceiling", "active_clusters"):
-            yield name, float(getattr(headline, name))
-        yield "pairs", float(headline.num_pairs)
-        for (layer, gap), estimate in estimates.items():
-            if layer == headline_layer and len(self._sampler.gaps) > 1:
-                yield f"gap_{gap}/bound", estimate.bound
-                yield f"gap_{gap}/stderr", estimate.stderr
-            if gap == headline_gap and self.layers is not None:
-                yield f"layers/{layer}/bound", estimate.bound
-                yield f"layers/{layer}/stderr", estimate.stderr
-
     def _can_measure_input(self) -> bool:
         if not self.input_baseline:
             return False
@@ -457,41 +463,13 @@ class MIBoundCallback(Callback):
     def _input_features(self, sections: Tensor) -> Tensor:
         return log_mel_statistics(sections, self._sampler.sample_rate)
 
-    def _measure_input(self, found: MIEstimate | str) -> None:
-        if isinstance(found, str):
-            self._say("input", f"{self._name} logs no {self._prefix}/input: {found}")
-        else:
-            self._input = found.bound
-
-    def _labeled_details(
-        self, labeled: dict[Key, MIEstimate | str], headline_layer: str, _: str
-    ) -> dict[str, float]:
-        values = {}
-        for (layer, name), found in labeled.items():
-            below = f"{self._prefix}/labels/{name}"
-            if isinstance(found, str):
-                self._say(below, f"{self._name} logs no {below}: {found}")
-                continue
-            if self.layers is not None:
-                values[f"{below}/layers/{layer}/bound"] = found.bound
-                values[f"{below}/layers/{layer}/stderr"] = found.stderr
-            if layer == headline_layer:
-                values[f"{below}/bound"] = found.bound
-                values[f"{below}/stderr"] = found.stderr
-                values[f"{below}/entropy"] = found.entropy
-        return values
-
-    def _gain(self, headline: MIEstimate) -> dict[str, float]:
-        """What is logged of the difference to the best epoch before this one, which it takes the place of if it is
-        better."""
-        values = {}
-        if self._best is not None:
-            with suppress(ValueError):  # other utterances than then: there is nothing to compare
-                gain, stderr = self._best.gain_of(headline)
-                values = {f"{self._prefix}/gain": gain, f"{self._prefix}/gain_stderr": stderr}
-        if self._best is None or headline.bound > self._best.bound:
-            self._best = BestEpoch.of(headline)
-        return values
+    def _without_failures(self, found: Mapping[K, MIEstimate | str | None]) -> dict[K, MIEstimate]:
+        """The estimates among ``found``; of the others it is said why they are missing."""
+        for key, reason in found.items():
+            if isinstance(reason, str):
+                what = key if isinstance(key, str) else " of ".join(reversed(key))
+                self._say(what, f"{self._name} logs no {what}: {reason}")
+        return {key: estimate for key, estimate in found.items() if isinstance(estimate, MIEstimate)}
 
     @property
     def _prefix(self) -> str:

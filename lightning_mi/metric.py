@@ -8,8 +8,7 @@ from torch import Tensor
 
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
-from lightning_mi.estimator.probe import PROBES
-from lightning_mi.estimator.quantizer import QUANTIZERS
+from lightning_mi.estimator.options import PROBES, QUANTIZERS
 from lightning_mi.held_out import HeldOutBound
 
 

@@ -1,0 +1,66 @@
+"""What is remembered from one validation of a fit to the next, and travels in its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_mi.best import BestEpoch
+from lightning_mi.estimator import MIEstimate
+from lightning_mi.history import History, Key
+
+INPUT_BASELINE = "input baseline"
+
+
+class Memory:
+    """The last value, the best epoch, the input baseline, and the history that pictures are drawn from.
+
+    Example:
+        >>> from lightning_mi import mi_bound
+        >>> import torch
+        >>> z = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+        >>> memory = Memory()
+        >>> memory.remember(0, 100, {("output", "near"): mi_bound(z, z, num_clusters=4)})
+        >>> Memory.from_state(memory.state()).last == memory.last
+        True
+    """
+
+    def __init__(self) -> None:
+        self.last: float | None = None
+        self.input: float | None = None
+        self.best: BestEpoch | None = None
+        self.history = History()
+
+    def remember(
+        self, epoch: int, step: int, estimates: dict[Key, MIEstimate], measured_input: MIEstimate | None = None
+    ) -> None:
+        """Take in one validation, the headline's estimate first, and the input baseline where it was measured."""
+        headline = next(iter(estimates.values()))
+        self.last = headline.bound
+        if self.best is None or headline.bound > self.best.bound:
+            self.best = BestEpoch.of(headline)
+        references = {} if measured_input is None else {INPUT_BASELINE: measured_input}
+        self.history.append(epoch, step, estimates, references)
+
+    def gain_of(self, headline: MIEstimate) -> tuple[float, float] | None:
+        """Difference to the best epoch so far and its standard error, in nats; ``None`` where there is nothing to
+        compare with: no epoch yet, or other utterances than then."""
+        if self.best is None:
+            return None
+        try:
+            return self.best.gain_of(headline)
+        except ValueError:
+            return None
+
+    def state(self) -> dict[str, Any]:
+        """Numbers, strings and tensors only, less than 100 KiB in a checkpoint."""
+        best = None if self.best is None else self.best.state()
+        return {"last": self.last, "input": self.input, "best": best, "history": self.history.state()}
+
+    @staticmethod
+    def from_state(state: dict[str, Any]) -> Memory:
+        """What :meth:`state` was made from."""
+        memory = Memory()
+        memory.last, memory.input = state["last"], state["input"]
+        memory.best = None if state["best"] is None else BestEpoch.from_state(state["best"])
+        memory.history = History.from_state(state["history"])
+        return memory
