@@ -82,6 +82,7 @@ class _Problem:
         linear = self.at(u)
         gradient = torch.zeros_like(u)
         loss = torch.zeros((), dtype=torch.float64, device=u.device)
+        names = torch.arange(u.shape[1], device=u.device)
         for part, hit in row_blocks(u.shape[1], self.y, self.targets):
             logits = linear(part)
             q = logits.sub_(logits.amax(dim=1, keepdim=True))
@@ -89,7 +90,7 @@ class _Problem:
             q = q.exp_()
             total = q.sum(dim=1, keepdim=True)
             loss += (total.log() - hits).sum()
-            q.div_(total).scatter_add_(1, hit[:, None], torch.full_like(hits, -1.0))
+            q.div_(total).sub_((hit[:, None] == names).to(q.dtype))  # no scatter: a GPU's is not repeatable
             gradient[:-1] += part.T @ q
             gradient[-1] += q.sum(dim=0)
         gradient[:-1] -= self.centers * gradient[-1]
