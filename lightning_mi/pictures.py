@@ -97,7 +97,7 @@ class Pictures:
 
 def lay_out(trainer: Trainer, log_names: Iterable[str]) -> None:
     """Group the curves in TensorBoard's custom scalars: for each name the bound with its ceilings, its error and
-    the gain, the layers, and housekeeping.
+    the gain, housekeeping, and the layers.
 
     TensorBoard knows one layout a run, the last that was written: call this once, early (``on_fit_start``) and for
     all names together, so that a user who writes a layout of their own later keeps it. Loggers without such
@@ -137,12 +137,15 @@ def _layout(log_name: str) -> dict[str, dict[str, list[Any]]]:
             f"^{prefix}/(ceiling|entropy)$",
             f"^{prefix}/(null|input|baseline)[^/]*(/bound)?$",
         ],
-        "standard error, and gain over the best epoch before (nats)": [f"^{prefix}/(stderr|gain|gain_stderr)$"],
-        "bound of each layer (nats)": [f"^{prefix}/layers/.*/bound$"],
-        "bound at each distance (nats)": [f"^{prefix}/gap_[^/]*/bound$"],
+        "standard error, and gain over the best before (nats)": [f"^{prefix}/(stderr|gain|gain_stderr)$"],
         "clusters that occur": [f"^{prefix}/active_clusters$"],
         "pairs used and utterances skipped": [f"^{prefix}/(pairs|skipped)$"],
         "seconds": [f"^{prefix}/seconds$"],
+        # The last: it is empty where neither several layers nor several distances are asked for.
+        "bound of each layer, and at each distance (nats)": [
+            f"^{prefix}/layers/.*/bound$",
+            f"^{prefix}/gap_[^/]*/bound$",
+        ],
     }
     return {log_name: {title: ["Multiline", patterns] for title, patterns in charts.items()}}
 

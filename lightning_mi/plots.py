@@ -32,7 +32,7 @@ _BLUE, _VERMILLION, _PURPLE, _GREEN, _ORANGE, _GREY = (
     "#555555",
 )
 _REFERENCE_STYLES = ((_PURPLE, (0, (5, 1.5, 1, 1.5))), (_GREY, (0, (1, 1.2))), (_ORANGE, (0, (3, 2))))
-_WIDTH, _DPI = 5.4, 140  # inches, dots an inch: letters that can be read at the size of a thumbnail
+_WIDTH, _DPI = 4.8, 150  # inches, dots an inch: letters that can be read at the size of a thumbnail
 _MOST_MARKERS = 60
 _MOST_ROW_NAMES = 26
 
@@ -273,7 +273,7 @@ def render(figure: Figure) -> NDArray[np.uint8]:
         >>> history = History()
         >>> history.append(0, 100, {("encoder", "near"): MIEstimate(1.5, 0.1, 4.0, 2.5, 4.85, 128, 120, 900, 900)})
         >>> render(bound_curve(history)).shape
-        (546, 756, 3)
+        (585, 720, 3)
     """
     import numpy as np
 
@@ -303,7 +303,7 @@ def short_names(layers: Sequence[str]) -> tuple[list[str], str]:
     names = [".".join(each[before : len(each) - after]) for each in parts]
     first = parts[0]
     common = ".".join([*first[:before], "…", *first[len(first) - after :]]) if before or after else ""
-    return [_elide(name, 22) for name in names], _elide(common, 30)
+    return [_elide(name, 22) for name in names], _elide(common, 24)
 
 
 # ---- parts of all pictures
@@ -331,10 +331,12 @@ def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _finish(axes: Axes, x: list[float], x_label: str, grid: bool = True) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axes.set_xlabel(x_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if x_label != "epoch":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 250k, 1.25M: millions of steps do not overlap
     if len(x) == 1:
         axes.set_xlim(x[0] - 0.5, x[0] + 0.5)
         axes.set_xticks(x)
@@ -353,7 +355,7 @@ def _positions(history: History) -> tuple[list[float], str]:
 
 
 def _when(epoch: int, step: int, x_label: str) -> str:
-    return f"epoch {epoch}" if x_label == "epoch" else f"step {step}"
+    return f"epoch {epoch}" if x_label == "epoch" else f"step {step:,}"
 
 
 def _marker(x: list[float]) -> str | None:

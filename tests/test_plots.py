@@ -194,6 +194,8 @@ def test_names_are_short_and_differ(layers, names, common):
 def test_long_names_are_cut_at_their_beginning():
     (name,), _ = plots.short_names(["model.some.very.long.path.of.layers.3.attention"])
     assert name == "…of.layers.3.attention"
+    names, common = plots.short_names([f"model.some.very.long.path.of.layers.{i}" for i in range(2)])
+    assert (names, common) == (["0", "1"], "…long.path.of.layers.…")
 
 
 # ---- the clusters
@@ -213,7 +215,17 @@ def test_cluster_usage_shows_all_active_and_effective_clusters():
 # ---- all pictures
 
 
+def many_steps():
+    made = History()
+    for epoch in range(4):
+        references = {"input baseline": estimate(0.6), "null": estimate(0.0)}
+        estimates = {(f"a.module.with.a.long.name.{i}", "near"): estimate(1.0 + epoch + i) for i in range(2)}
+        made.append(0, 1_250_000 * epoch, estimates, references)
+    return made
+
+
 DEGENERATE = {
+    "millions of steps": many_steps(),
     "one epoch": history(1, 12),
     "one layer, one epoch": of_bounds(1.2),
     "zero": of_bounds(0.0, 0.0, entropy=0.0, stderr=0.0),
