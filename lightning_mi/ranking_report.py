@@ -52,7 +52,9 @@ def format_ranking(ranking: Ranking) -> str:
         lines.append(f"Bounds on mutual information in nats, {_ceiling(ranking.models)}.")
         lines += _notes(ranking.models)
         lines += _table_of_parts(ranking.models)
-    lines += [f"left out: {name}: {reason}" for name, reason in ranking.left_out.items()]
+    for reason in dict.fromkeys(ranking.left_out.values()):
+        names = ", ".join(name for name, its_reason in ranking.left_out.items() if its_reason == reason)
+        lines.append(f"left out: {names}: {reason}")
     return "\n".join(lines)
 
 

@@ -299,9 +299,9 @@ def test_a_module_that_fails_to_validate_is_left_out():
 
 
 def test_nothing_ranked():
-    ranking = rank({"bad": fails})
+    ranking = rank({"bad": fails, "worse": fails})
     assert ranking.models == ()
-    assert format_ranking(ranking) == "left out: bad: RuntimeError: a broken model"
+    assert format_ranking(ranking) == "left out: bad, worse: RuntimeError: a broken model"
     with pytest.raises(ValueError, match="at least one ranked model"):
         plot_ranking(ranking)
 
@@ -488,6 +488,14 @@ def test_configs_of_the_users_own(trained, tmp_path, monkeypatch):
         bounds.append([row["bound"] for row in rows_of("out.csv")])
     assert bounds[0] == bounds[1] == bounds[2]
     assert not (tmp_path / "mi_ranking.png").exists()
+
+
+def test_composing_leaves_a_hydra_program_alone():
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        assert compose_config("train", ["seed=3"]).seed == 3
+        assert compose("train", overrides=["seed=4"]).seed == 4
 
 
 def test_checkpoints_of_another_model(trained, tmp_path, monkeypatch, capsys):
