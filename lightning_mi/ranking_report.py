@@ -149,10 +149,11 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         color=_ORANGE,
         **style,
     )
-    right.axvline(0, color="0.4", linestyle=":", linewidth=1)
+    for axes in (left, right):
+        axes.axvline(0, color="0.4", linestyle=":", linewidth=1)
     left.set_yticks(rows, labels)
     left.set_ylim(len(models) - 0.5, -0.5)
-    left.set_xlim(left=0)
+    left.set_xlim(left=-0.03 * left.get_xlim()[1])  # a bound of 0 is seen whole
     left.set_xlabel("mutual information of two sections,\nlower bound ± 2 standard errors (nats)")
     right.set_xlabel("below the best (paired),\n± 2 standard errors (nats)")
     for axes in (left, right):
