@@ -48,6 +48,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
     initialize: Callable[[], AbstractContextManager[Any]]
     initialize = partial(initialize_config_module, "lightning_mi.configs", version_base="1.3")
     name = name_or_path
+    outer = GlobalHydra.instance().hydra  # there may be one, in a Hydra program or a notebook
     try:
         if file := _config_file(name_or_path):
             own = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") or []
@@ -59,6 +60,8 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
             return compose(name, overrides=[*searched, *overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"--config {name_or_path}: {error}") from error
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _config_file(name_or_path: str) -> Path | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_mi.checkpoints import natural_order
 from lightning_mi.epoch import Key
 from lightning_mi.ranking import RankedModel, Ranking
 
@@ -51,7 +52,9 @@ def format_ranking(ranking: Ranking) -> str:
         lines.append(f"Bounds on mutual information in nats, {_ceiling(ranking.models)}.")
         lines += _notes(ranking.models)
         lines += _table_of_parts(ranking.models)
-    lines += [f"left out: {name}: {reason}" for name, reason in ranking.left_out.items()]
+    for reason in dict.fromkeys(ranking.left_out.values()):
+        names = ", ".join(name for name, its_reason in ranking.left_out.items() if its_reason == reason)
+        lines.append(f"left out: {names}: {reason}")
     return "\n".join(lines)
 
 
@@ -146,12 +149,13 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         color=_ORANGE,
         **style,
     )
-    right.axvline(0, color="0.4", linestyle=":", linewidth=1)
+    for axes in (left, right):
+        axes.axvline(0, color="0.4", linestyle=":", linewidth=1)
     left.set_yticks(rows, labels)
     left.set_ylim(len(models) - 0.5, -0.5)
-    left.set_xlim(left=0)
+    left.set_xlim(left=-0.03 * left.get_xlim()[1])  # a bound of 0 is seen whole
     left.set_xlabel("mutual information of two sections,\nlower bound ± 2 standard errors (nats)")
-    right.set_xlabel("below the best, pair by pair,\n± 2 standard errors (nats)")
+    right.set_xlabel("below the best (paired),\n± 2 standard errors (nats)")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -193,8 +197,8 @@ def _notes(models: Sequence[RankedModel]) -> list[str]:
 
 
 def _parts(models: Sequence[RankedModel]) -> dict[str, list[Key]]:
-    """Layers and gaps of all models, as the callback names them, and where their estimates are; empty where no
-    model has several."""
+    """Layers (numbers in their names in order) and gaps of all models, as the callback names them, and where
+    their estimates are; empty where no model has several."""
     parts: dict[str, list[Key]] = {}
     for model in models:
         headline_layer, headline_gap = next(iter(model.estimates))
@@ -204,7 +208,8 @@ def _parts(models: Sequence[RankedModel]) -> dict[str, list[Key]]:
             parts.setdefault(f"layers/{layer}", []).append((layer, gap))
         for layer, gap in gaps if len(gaps) > 1 else []:
             parts.setdefault(f"gap_{gap}", []).append((layer, gap))
-    return parts
+    in_order = sorted((part for part in parts if part.startswith("layers/")), key=natural_order)
+    return {part: parts[part] for part in [*in_order, *(part for part in parts if part not in in_order)]}
 
 
 def _table_of_parts(models: Sequence[RankedModel]) -> list[str]:
