@@ -112,6 +112,7 @@ class ValidationEpoch:
         self._seed = seed
         self._store = PairStore(max_pairs)
         self._has_called = False
+        self._num_estimates = 0  # of all processes
         self.too_short = self.silent = self.non_finite = self.num_pairs = 0
         self.seconds = 0.0
         self.error: Exception | None = None
@@ -259,7 +260,7 @@ class ValidationEpoch:
             first = max(layers, key=lambda key: of_layers[key].bound)
         else:
             first = (headline, gap) if headline is not None else layers[-1]
-        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, start=len(layers))
+        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric)
         return {first: of_layers[first], **of_gaps, **of_layers}
 
     def of_features(self, new_metric: Callable[..., MIBound]) -> MIEstimate | str:
@@ -277,26 +278,23 @@ class ValidationEpoch:
         }
         return self._share_out(metrics)
 
-    def _estimate_all(
-        self, wanted: list[Key], new_metric: Callable[..., MIBound], start: int = 0
-    ) -> dict[Key, MIEstimate]:
+    def _estimate_all(self, wanted: list[Key], new_metric: Callable[..., MIBound]) -> dict[Key, MIEstimate]:
         metrics = {key: partial(self._metric, *key, new_metric) for key in wanted}
         estimates = {}
-        for key, found in self._share_out(metrics, start).items():
+        for key, found in self._share_out(metrics).items():
             if isinstance(found, str):
                 raise NoEstimateError(found)
             estimates[key] = found
         return estimates
 
-    def _share_out(
-        self, metrics: Mapping[Key, Callable[[], HeldOutBound]], start: int = 0
-    ) -> dict[Key, MIEstimate | str]:
+    def _share_out(self, metrics: Mapping[Key, Callable[[], HeldOutBound]]) -> dict[Key, MIEstimate | str]:
         """Each metric's estimate, or why there is none, made by one of the processes in turn."""
         own: dict[Key, MIEstimate | str] = {}
-        for number, (key, make) in enumerate(metrics.items(), start):
+        for key, make in metrics.items():
             metric = make()
             metric.sync()
-            if number % world_size() == rank():
+            self._num_estimates += 1
+            if self._num_estimates % world_size() == rank():
                 try:
                     own[key] = metric.estimate()
                 except Exception as error:  # the other processes wait for an answer

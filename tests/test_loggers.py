@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 
-import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
@@ -11,8 +10,6 @@ from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utteran
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.history import History
-from lightning_mi.pictures import Pictures, lay_out
 
 pytest.importorskip("matplotlib")
 
@@ -21,28 +18,12 @@ NAMES = {"val/mi_bound", *(f"mi_bound/{name}" for name in DETAILS)}
 PICTURES = {"mi_bound/curve", "mi_bound/clusters"}
 
 
-class Draw(pl.Callback):
-    """Pictures of what a callback has estimated, after every validation."""
-
-    def __init__(self, source: MIBoundCallback) -> None:
-        self.source, self.history = source, History()
-
-    def on_fit_start(self, trainer, pl_module):
-        lay_out(trainer, [self.source.log_name])
-
-    def on_validation_end(self, trainer, pl_module):
-        if self.source.estimates and not trainer.sanity_checking:
-            self.history.append(trainer.current_epoch, trainer.global_step, self.source.estimates)
-            Pictures(self.source.log_name).publish(trainer, self.history)
-
-
 def fit(logger, tmp_path):
     """Two epochs; the bounds that the callback has estimated."""
     bound = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
-    draw = Draw(bound)
     trainer = quiet_trainer(
         logger=logger,
-        callbacks=[bound, draw],
+        callbacks=[bound],
         max_epochs=2,
         default_root_dir=tmp_path,
         log_every_n_steps=1,
@@ -50,7 +31,7 @@ def fit(logger, tmp_path):
     x = utterances(96)
     trainer.fit(TinySpeechModel(), loader(x), loader(x))
     logger.finalize("success")
-    return [validation.headline.bound for validation in draw.history]
+    return [validation.headline.bound for validation in bound._memory.history]
 
 
 def installed(name):

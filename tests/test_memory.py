@@ -1,6 +1,7 @@
 """What the callback holds, and that it gives it back: every allocation of torch on the host, as its profiler sees it."""
 
 import gc
+from functools import partial
 
 import lightning.pytorch as pl
 import pytest
@@ -9,6 +10,7 @@ from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utteran
 from torch.profiler import ProfilerActivity, profile
 
 from lightning_mi import MIBoundCallback
+from lightning_mi.history import History
 
 DIM, BATCH, UTTERANCES, MAX_PAIRS = 64, 16, 400, 200
 SECTION = round(0.5 * SAMPLE_RATE)
@@ -70,7 +72,8 @@ def test_what_is_held_is_bounded_and_given_back(arguments, held, sections):
     print(f"batches: {peak - own_peak} of {bound}; in all: {total_peak - own_total_peak}; left: {left - own_left}")
     assert own_peak > 0
     assert peak - own_peak <= bound
-    assert abs(left - own_left) < 2048  # what is logged
+    # What is logged, and 32 bytes of each utterance's score, in `estimates`.
+    assert abs(left - own_left) < 2048 + 32 * UTTERANCES
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -102,7 +105,8 @@ class Grows(pl.Callback):
             self.tensors.append(sum(x.numel() * x.element_size() for x in objects if type(x) is torch.Tensor))
 
 
-def test_no_growth_over_200_validation_epochs():
+def test_no_growth_over_200_validation_epochs(monkeypatch):
+    monkeypatch.setattr("lightning_mi.memory.History", partial(History, max_bytes=1000))  # is full in ten epochs
     grows = Grows()
     one = MIBoundCallback(num_clusters=4, sample_rate=SAMPLE_RATE, gap_seconds=["near", "far"])
     trainer = quiet_trainer(callbacks=[one, grows], max_epochs=200)
