@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
 from torch import nn
 
@@ -187,6 +188,7 @@ MATRIX = {
     "manual optimisation": {"make": ByHand},
     "deterministic": {"deterministic": True},
     "anomaly detection": {"detect_anomaly": True, "limit_train_batches": 1, "max_epochs": 1},
+    "pictures in TensorBoard": {"logger": lambda folder: TensorBoardLogger(folder)},
     "every second epoch": {"arguments": {"every_n_epochs": 2}},
     "layers, gaps and pairs": {
         "arguments": {
@@ -208,8 +210,11 @@ def _nondeterministic_again():
 
 @pytest.mark.usefixtures("_nondeterministic_again")
 @pytest.mark.parametrize("cell", MATRIX)
-def test_with_and_without(cell):
-    assert_invisible(**MATRIX[cell])
+def test_with_and_without(cell, tmp_path):
+    settings = dict(MATRIX[cell])
+    if "logger" in settings:
+        settings["logger"] = settings["logger"](tmp_path)
+    assert_invisible(**settings)
 
 
 def test_checkpoints_are_the_same_but_for_the_state_of_the_callback(tmp_path):
