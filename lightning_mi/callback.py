@@ -376,7 +376,8 @@ class MIBoundCallback(Callback):
                 )
                 estimates = epoch.estimates(metric, self.headline)
                 labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
-                input_or_not = epoch.of_features(metric) if self._measures_input else None
+                everywhere = all(gather(self._measures_input))
+                input_or_not = epoch.of_features(metric) if everywhere else None
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return

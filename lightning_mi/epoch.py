@@ -109,6 +109,7 @@ class ValidationEpoch:
         self._pooling: Pooling = pooling
         self._labels = labels
         self._features = features
+        self._features_error: str | None = None
         self._seed = seed
         self._store = PairStore(max_pairs)
         self._has_called = False
@@ -204,7 +205,11 @@ class ValidationEpoch:
             if any(each.rate is not None for each in self._labels):
                 embeddings[_FRAME + layer], middle = pick(frames, at)
         if self._features is not None:
-            embeddings[_FEATURES] = self._features(sections.samples.flatten(0, 1)).unflatten(0, pairs)
+            try:
+                embeddings[_FEATURES] = self._features(sections.samples.flatten(0, 1)).unflatten(0, pairs)
+            except Exception as error:  # the embeddings are what matters
+                self._features, self._features_error = None, f"{type(error).__name__}: {error}"
+                self._store.forget(_FEATURES)
         seconds = (sections.starts + middle * self._sampler.segment) / self._sampler.sample_rate
         of_sections = {
             each.name: labels[each.name][sections.rows]
@@ -265,6 +270,9 @@ class ValidationEpoch:
 
     def of_features(self, new_metric: Callable[..., MIBound]) -> MIEstimate | str:
         """The bound of the features at the first gap, or why there is none."""
+        for error in gather(self._features_error):
+            if error is not None:
+                return error
         key = (_FEATURES, self._sampler.gaps[0].name)
         return self._share_out({key: partial(self._metric, *key, new_metric)})[key]
 

@@ -38,6 +38,8 @@ class Memory:
         self.last = headline.bound
         if self.best is None or headline.bound > self.best.bound:
             self.best = BestEpoch.of(headline)
+        if len(self.history) and step < self.history.last.step:
+            self.history = History()  # another run's
         references = {} if measured_input is None else {INPUT_BASELINE: measured_input}
         self.history.append(epoch, step, estimates, references)
 

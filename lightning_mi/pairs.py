@@ -104,6 +104,10 @@ class PairStore:
         places = self._places.get(name)
         return None if places is None else places[: len(self.keys)]
 
+    def forget(self, name: str) -> None:
+        """Drop the embeddings of a layer, and keep the pairs."""
+        self._places.pop(name, None)
+
     def all_embeddings(self) -> list[Tensor]:
         """Embeddings ``(n, 1 + G, D)`` of every layer."""
         return [places[: len(self.keys)] for places in self._places.values()]

@@ -247,6 +247,26 @@ def test_without_torchaudio_there_is_no_input_baseline(monkeypatch):
     assert not said
 
 
+def test_a_failing_input_baseline_does_not_take_the_bound_with_it(monkeypatch):
+    calls = []
+
+    def fails_later(sections, sample_rate):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("no such transform here")
+        return log_mel_statistics(sections, sample_rate)
+
+    monkeypatch.setattr("lightning_mi.callback.log_mel_statistics", fails_later)
+    module = TinySpeechModel()
+    plain, _ = validate(module, input_baseline=False)
+    logged, said = validate(module)
+    assert len(calls) == 3
+    assert logged["val/mi_bound"] == plain["val/mi_bound"]
+    assert "mi_bound/input" not in logged
+    (message,) = said
+    assert "logs no input: RuntimeError: no such transform here" in message
+
+
 @pytest.mark.parametrize("option", [{"quantizer": "whitened"}, {"quantizer": "canonical"}])
 def test_options_reach_the_estimator(option):
     module, x = TinySpeechModel(), utterances(200)

@@ -252,3 +252,17 @@ def test_bad_input_is_named(kwargs, error, message):
 def test_bad_labels_are_named(kwargs, error, message):
     with pytest.raises(error, match=message):
         labeled_mi_bound(**({"z": GOOD, "labels": torch.arange(100) % 2} | kwargs))
+
+
+def test_few_pairs_and_their_rounding():
+    """What another batch size or another number of threads does to embeddings must not be seen in the bound."""
+    generator = torch.Generator().manual_seed(0)
+    voice = torch.randn(101, 3, generator=generator)
+    z = 0.4 + torch.tanh(voice @ torch.randn(3, 16, generator=generator))[:, None].expand(-1, 2, -1)
+    z = z + 0.1 * torch.randn(101, 2, 16, generator=generator)
+    base = mi_bound(z[:, 0], z[:, 1], 8)
+    for _ in range(10):
+        other = z * (1 + 1e-7 * torch.randn(z.shape, generator=generator))
+        moved = mi_bound(other[:, 0], other[:, 1], 8)
+        assert moved.bound == pytest.approx(base.bound, abs=2e-6)
+    assert base.bound > 0.5
