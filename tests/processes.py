@@ -30,8 +30,7 @@ def _process(rank: int, count: int, port: int, folder: Path, function: Callable[
     os.environ.update(LOCAL_RANK=str(rank), RANK=str(rank))
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", ".*(recommended|does not have many workers|uneven).*")
-    try:
-        torch.save(function(*args), folder / f"{rank}.pt")
-    finally:
-        if dist.is_initialized():  # gloo's threads want to be told before the interpreter ends
-            dist.destroy_process_group()
+    torch.save(function(*args), folder / f"{rank}.pt")
+    # Not after an exception, which would reach the others as a lost connection before it is told.
+    if dist.is_initialized():  # gloo's threads want to be told before the interpreter ends
+        dist.destroy_process_group()

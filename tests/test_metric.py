@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 import torch
-from torch.multiprocessing import spawn
+from processes import in_processes
 from torchmetrics import MetricCollection
 
 from lightning_mi import MIBound, mi_bound
@@ -123,32 +123,32 @@ def test_bad_input_is_named(call, error, message):
         call()
 
 
-def _process(rank, world_size, port, share, queue):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
-    torch.manual_seed(0)
-    a, b = pairs()
-    groups = torch.arange(400) * 1000
-    metric = MIBound(num_clusters=8)
-    start, stop = share[rank]
-    for rows in torch.arange(start, stop).split(37):
-        metric.update(a[rows], b[rows], groups[rows])
-    queue.put((rank, metric.compute().item(), metric.estimate().num_pairs))
-    metric.update(a[:5], b[:5])  # after the sync the state is this process's own again
-    assert sum(len(z) for z in metric.z_a) == stop - start + 5
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+SHARES = [[(0, 200), (200, 400)], [(0, 50), (50, 400)], [(0, 0), (0, 400)]]
 
 
-@pytest.mark.parametrize("share", [[(0, 200), (200, 400)], [(0, 50), (50, 400)], [(0, 0), (0, 400)]])
-def test_two_processes_equal_one(share, free_port):
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    spawn(_process, args=(2, free_port, share, queue), nprocs=2)
+def _in_shares():
+    """For each way to share 400 pairs out: the bound, the pairs, and the rows held after a further update."""
+    torch.distributed.init_process_group("gloo")
+    found = []
+    for share in SHARES:
+        torch.manual_seed(0)
+        a, b = pairs()
+        groups = torch.arange(400) * 1000
+        metric = MIBound(num_clusters=8)
+        start, stop = share[torch.distributed.get_rank()]
+        for rows in torch.arange(start, stop).split(37):
+            metric.update(a[rows], b[rows], groups[rows])
+        bound, num_pairs = metric.compute().item(), metric.estimate().num_pairs
+        metric.update(a[:5], b[:5])  # after the sync the state is this process's own again
+        found.append((bound, num_pairs, sum(len(z) for z in metric.z_a) - (stop - start)))
+    return found
+
+
+def test_two_processes_equal_one(tmp_path):
     torch.manual_seed(0)
     reference = mi_bound(*pairs(), 8, groups=torch.arange(400) * 1000)
-    for _ in range(2):
-        _, bound, num_pairs = queue.get()
-        assert bound == pytest.approx(reference.bound, abs=1e-5)
-        assert num_pairs == 400
+    for found in in_processes(2, tmp_path, _in_shares):
+        for bound, num_pairs, more in found:
+            assert bound == pytest.approx(reference.bound, abs=1e-5)
+            assert num_pairs == 400
+            assert more == 5
