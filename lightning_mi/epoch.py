@@ -152,8 +152,10 @@ class ValidationEpoch:
         before = keys[: sum(len(own) for own, _ in everyone[: rank()])]
         self._store.drop(torch.isin(self._store.keys, before))
         finite = torch.ones(len(self._store.keys), dtype=torch.bool)
-        for z in self._store.all_embeddings():
-            finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
+        for name in self._store.names:
+            z = self._store.embeddings(name)
+            if z is not None and name != _FEATURES:  # which decide on no pair: they are there in one epoch only
+                finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
         self._store.drop(~finite)
         counts = gather((self.too_short, self.silent, int((~finite).sum()), int(finite.sum())))
         totals = [sum(column) for column in zip(*counts, strict=True)]

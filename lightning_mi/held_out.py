@@ -68,12 +68,10 @@ class HeldOutBound(Metric):
 
     def compute(self) -> Tensor:
         """The bound on all rows so far, from all processes: a 0-d float32 tensor, in nats."""
+        columns = [name for name in (*self._embeddings, *self._numbers) if name not in ("groups", "keys")]
         if not len(self.groups):  # a list of updates, or one tensor when the processes are synchronised
-            arguments = ", ".join(
-                name for name in (*self._embeddings, *self._numbers) if name not in ("groups", "keys")
-            )
             raise ValueError(
-                f"{type(self).__name__} has seen no rows: call `update({arguments})` before `compute()`."
+                f"{type(self).__name__} has seen no rows: call `update({', '.join(columns)})` before `compute()`."
             )
         groups, keys = dim_zero_cat(self.groups), dim_zero_cat(self.keys)
         order = keys.argsort(stable=True)
@@ -81,11 +79,7 @@ class HeldOutBound(Metric):
         names = torch.where(keys == _NONE, rows, keys)
         own = groups == _NONE
         groups = names if bool(own.all()) else torch.where(own, mix(names), groups)
-        states = {
-            name: dim_zero_cat(getattr(self, name))
-            for name in (*self._embeddings, *self._numbers)
-            if name not in ("groups", "keys")
-        }
+        states = {name: dim_zero_cat(getattr(self, name)) for name in columns}
         if not torch.equal(order, rows):
             states = {name: state[order.to(state.device)] for name, state in states.items()}
             groups = groups[order]

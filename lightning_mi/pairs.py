@@ -108,9 +108,10 @@ class PairStore:
         """Drop the embeddings of a layer, and keep the pairs."""
         self._places.pop(name, None)
 
-    def all_embeddings(self) -> list[Tensor]:
-        """Embeddings ``(n, 1 + G, D)`` of every layer."""
-        return [places[: len(self.keys)] for places in self._places.values()]
+    @property
+    def names(self) -> list[str]:
+        """Of the layers."""
+        return list(self._places)
 
     def _lowest(self, keys: Tensor, priorities: Tensor) -> Tensor:
         """Mask ``(n,)`` of the ``max_pairs`` different keys of lowest priority; of equal keys the first."""

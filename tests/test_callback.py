@@ -239,6 +239,15 @@ def test_input_baseline_is_the_bound_of_log_mel_statistics_measured_once():
     assert "mi_bound/input" not in validate(input_baseline=False)[0]
 
 
+def test_the_input_baseline_decides_on_no_pair():
+    x = utterances(200)
+    x[:20] *= 1e25  # finite; their power is not
+    logged, said = validate(batches=loader(x))
+    assert logged["mi_bound/pairs"] == 200
+    assert "mi_bound/input" not in logged
+    assert any("logs no input" in message for message in said)
+
+
 def test_without_torchaudio_there_is_no_input_baseline(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio.functional", None)
     logged, said = validate()
