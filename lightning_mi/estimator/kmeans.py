@@ -1,8 +1,7 @@
-"""The paper's quantiser: k-means (Lloyd's iterations from a k-means++ start), on the device of the points."""
+"""The paper's quantiser: k-means (Lloyd's iterations from a careful start), on the device of the points."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from lightning_mi.estimator.products import nearest, sums_by_class
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
+from lightning_mi.estimator.seeding import seed_centers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
@@ -19,9 +19,7 @@ with warnings.catch_warnings():
 
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
 _SKETCH_DIM = 32  # principal components in which most iterations are done
-_SEEDING_ROWS_PER_CENTER = 16  # among which k-means++ draws,
-_SEEDING_ROWS = 1024  # but never fewer than these
-_LADDER_TOP = 2.0**30  # the largest weight of a draw, as a whole number
+_ROWS_PER_CENTER = 256  # with which the iterations are done, of more an even sample
 _TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
 
 
@@ -48,7 +46,7 @@ def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) 
     Args:
         x: ``(N, D)`` floating-point, finite.
         num_clusters: K, between 1 and N.
-        seed: Of the k-means++ draws; no global random generator is touched.
+        seed: Of the draws of the seeding; no global random generator is touched.
         max_iter: The most iterations of :func:`lloyd`.
 
     Returns:
@@ -71,24 +69,31 @@ def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) 
 def cluster(points: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> tuple[Tensor, Tensor]:
     """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``, and the centre of each.
 
-    Where D is large, k-means++ and the first iterations of :func:`lloyd` see the leading principal components
-    alone, in which k-means finds most of what it finds, and the last ones the points themselves.
+    Where D is large, the seeding and the first iterations of :func:`lloyd` see the leading principal components
+    alone, in which k-means finds most of what it finds, and the last ones the points themselves. They use no more
+    than 256 points for each centre.
 
     Source:
         Ding and He, "K-means clustering via principal component analysis", ICML 2004; Halko, Martinsson, Tropp,
         "Finding structure with randomness", SIAM Review 2011, for the components.
     """
+    step = max(1, points.shape[0] // (_ROWS_PER_CENTER * num_clusters))
+    some = points[::step].contiguous()
+    centroids, member_of = lloyd(some, _start(some, num_clusters, seed, max_iter), max_iter)
+    return centroids, member_of if step == 1 else search(points, centroids)[1]
+
+
+def _start(points: Tensor, num_clusters: int, seed: int, max_iter: int) -> Tensor:
     dim = points.shape[1]
     if dim <= 2 * _SKETCH_DIM:
-        return lloyd(points, kmeans_plus_plus(points, num_clusters, seed), max_iter)
+        return seed_centers(points, num_clusters, seed)
     # Drawn on the host: the same on every device.
     noise = torch.randn(dim, _SKETCH_DIM, generator=torch.Generator().manual_seed(seed)).to(points.device)
     sketch = points @ torch.linalg.qr(points.T @ (points @ noise)).Q
-    centroids, member_of = lloyd(sketch, kmeans_plus_plus(sketch, num_clusters, seed), max_iter)
-    counts = torch.bincount(member_of, minlength=centroids.shape[0])
+    _, member_of = lloyd(sketch, seed_centers(sketch, num_clusters, seed), max_iter)
+    counts = torch.bincount(member_of, minlength=num_clusters)
     alive = counts > 0
-    means = sums_by_class(points, member_of, centroids.shape[0])[alive] / counts[alive, None]
-    return lloyd(points, means, max_iter)
+    return sums_by_class(points, member_of, num_clusters)[alive] / counts[alive, None]
 
 
 def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
@@ -119,40 +124,6 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
         centroids, previous = sums / counts[:, None], error
         cost, member_of = search(points, centroids)
     return centroids, member_of
-
-
-def kmeans_plus_plus(points: Tensor, num_clusters: int, seed: int) -> Tensor:
-    """Draw up to ``num_clusters`` rows of ``points``, each with a probability in proportion to its squared
-    distance from those drawn before; fewer where there are fewer different points.
-
-    Of several rows drawn each time the one is kept that leaves the smallest sum of squared distances. Of many
-    points an even sample is drawn from.
-
-    Source:
-        Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, the several rows in
-        their conclusion.
-    """
-    points = points[:: max(1, points.shape[0] // max(_SEEDING_ROWS, _SEEDING_ROWS_PER_CENTER * num_clusters))]
-    last, trials = points.shape[0] - 1, 2 + int(math.log(num_clusters))
-    # Drawn on the host: the same on every device.
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand(num_clusters, trials, dtype=torch.float64, generator=generator).to(points.device)
-    # What rounding leaves between equal points is no distance.
-    squares = points.square().sum(dim=1) * (1 - 1e-6)
-    distance = torch.full_like(squares, torch.inf)
-    weights = torch.ones_like(squares)
-    chosen, totals = [], []
-    for draw in draws:
-        # Whole numbers, because their sums are the same in whatever order a GPU adds them.
-        ladder = (weights * (_LADDER_TOP / weights.amax().clamp(min=1e-30))).to(torch.int64).cumsum(dim=0)
-        rows = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True).clamp_(max=last)
-        apart = torch.addmm(squares, points[rows], points.T, alpha=-2).add_(squares[rows, None]).clamp_(min=0)
-        apart = torch.minimum(apart, distance)
-        best = apart.sum(dim=1).argmin(dim=0, keepdim=True)
-        weights = distance = apart[best][0]
-        chosen.append(rows[best])
-        totals.append(ladder[-1:])
-    return points[torch.cat(chosen)[torch.cat(totals) > 0].unique()]
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
