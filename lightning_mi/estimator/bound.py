@@ -252,7 +252,7 @@ def _cross_fit(
         raise ValueError(f"`{name}` must have at least 2 rows, to fit on and to score, got {num_rows}.")
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
         order = order_by_group(groups, seed)
-        z, other, groups = z[order], other[order], groups[order]
+        z, other, groups = (x.index_select(0, order) for x in (z, other, groups))
         both = folds(groups)
         surprisal, log_q = z.new_empty(2, num_rows, dtype=torch.float64)
         active = []

@@ -17,7 +17,7 @@ from lightning_mi.estimator.linear import LinearMap
 from lightning_mi.estimator.products import gram, sums_by_class
 
 _PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
-_NEWTON_STEPS = 8
+_NEWTON_STEPS = 6
 _EM_STEPS = 10
 
 

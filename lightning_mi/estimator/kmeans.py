@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -131,8 +133,17 @@ def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     if not (points.is_cuda and faiss.get_num_gpus() > 0):
         return nearest(points, centroids)
     points, centroids = points.contiguous(), centroids.contiguous()
-    resources = faiss.StandardGpuResources()
-    resources.setTempMemory(_GPU_SCRATCH_BYTES)
+    resources = _gpu_resources(points.get_device())
     with torch.cuda.device(points.device), faiss.contrib.torch_utils.using_stream(resources):
         distance, index = faiss.knn_gpu(resources, points, centroids, 1, device=points.get_device())
     return (distance.view(-1) - points.square().sum(dim=1)) / 2, index.view(-1)
+
+
+@cache
+def _gpu_resources(device: int) -> Any:
+    """Streams, cuBLAS handles and scratch memory of one device: made once, since that takes longer than a search."""
+    with torch.cuda.device(device):
+        resources = faiss.StandardGpuResources()
+        resources.setTempMemory(_GPU_SCRATCH_BYTES)
+        resources.setPinnedMemory(0)  # nothing comes from the host
+    return resources

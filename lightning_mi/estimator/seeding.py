@@ -81,8 +81,8 @@ def _thin_out(candidates: Tensor, weights: Tensor, num_clusters: int, generator:
 def _spread_out(
     candidates: Tensor, weights: Tensor, num_clusters: int, generator: torch.Generator
 ) -> list[Tensor]:
-    """K-means++ from several starts at once: the rows of each. Of several rows drawn each time the one is kept that
-    leaves the smallest sum of squared distances.
+    """K-means++ from several starts at once: the rows of each. Of several rows drawn each time the one is kept
+    that leaves the smallest sum of squared distances.
 
     Source:
         Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, the several rows in

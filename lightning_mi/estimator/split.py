@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_mi.hashing import mix
 
 _INNER_SHARE = 0.75  # of the fit part; the rest of it chooses the probe's settings,
-_MOST_JUDGES = 8192  # for which so many rows are enough
+_MOST_JUDGES = 4096  # for which so many rows are enough
 
 
 @dataclass(frozen=True)
