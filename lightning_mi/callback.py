@@ -27,6 +27,7 @@ from lightning_mi.epoch import (
 )
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
+from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.options import PROBES, QUANTIZERS
 from lightning_mi.labels import parse_labels
 from lightning_mi.log_mel import log_mel_statistics
@@ -112,6 +113,9 @@ class MIBoundCallback(Callback):
             a model has to beat. Measured at the first validation of a run; it needs torchaudio.
         plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
             (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
+        warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
+            validation before; the first one, that after a resume, and one with other pairs start afresh. The curve
+            is a little smoother (see ``examples/benchmarks/warm_start.py``).
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -163,6 +167,7 @@ class MIBoundCallback(Callback):
         labels: Any = None,
         input_baseline: bool = True,
         plot_every_n_epochs: int = 1,
+        warm_start: bool = False,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -200,6 +205,7 @@ class MIBoundCallback(Callback):
         self.probe = probe
         self.headline = headline
         self.input_baseline = input_baseline
+        self.warm_start = warm_start
         self.plot_every_n_epochs = plot_every_n_epochs
         self.log_name = log_name
         # What decides the number, beside the model and the data: kept in the checkpoint.
@@ -217,6 +223,7 @@ class MIBoundCallback(Callback):
             "quantizer": quantizer,
             "probe": probe,
             "headline": headline,
+            "warm_start": warm_start,
         }
         self._labels = parse_labels(labels)
         gaps = parse_gaps(gap_seconds)
@@ -227,6 +234,7 @@ class MIBoundCallback(Callback):
         self._pictures = Pictures(log_name)
         self._layer_names: tuple[str, ...] = ()
         self.estimates: dict[Key, MIEstimate] = {}
+        self._starts: dict[Key, Clusters] = {}
 
     @property
     def state_key(self) -> str:
@@ -265,6 +273,7 @@ class MIBoundCallback(Callback):
             return
         if stage == "fit":  # before a checkpoint's state is loaded
             self._memory = Memory()
+            self._starts = {}
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
@@ -374,7 +383,8 @@ class MIBoundCallback(Callback):
                 metric = partial(
                     MIBound, self._affordable_clusters(epoch.num_pairs), self.seed, self.quantizer, self.probe
                 )
-                estimates = epoch.estimates(metric, self.headline)
+                starts = self._starts if trainer.state.fn == "fit" else None
+                estimates = epoch.estimates(metric, self.headline, starts)
                 labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
                 everywhere = all(gather(self._measures_input))
                 input_or_not = epoch.of_features(metric) if everywhere else None
@@ -393,6 +403,8 @@ class MIBoundCallback(Callback):
         if self._memory.input is not None:
             values["input"] = self._memory.input
         if trainer.state.fn == "fit":
+            if self.warm_start:
+                self._starts = {key: found.clusters for key, found in estimates.items() if found.clusters}
             gain = self._memory.gain_of(headline)
             values |= {} if gain is None else {"gain": gain[0], "gain_stderr": gain[1]}
             self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, measured_input)

@@ -17,6 +17,7 @@ from lightning_mi.batches import Waveforms
 from lightning_mi.distributed import gather, rank, world_size
 from lightning_mi.embedding import Encoder, Pooling, pick, pool
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.guest import guest
 from lightning_mi.hashing import mix, uniform
 from lightning_mi.held_out import HeldOutBound
@@ -249,25 +250,31 @@ class ValidationEpoch:
             raise self.error
         raise RuntimeError(f"Another process failed to embed the sections of its utterances: {failures[0].text}")
 
-    def estimates(self, new_metric: Callable[..., MIBound], headline: str | None = None) -> dict[Key, MIEstimate]:
+    def estimates(
+        self,
+        new_metric: Callable[..., MIBound],
+        headline: str | None = None,
+        starts: Mapping[Key, Clusters] | None = None,
+    ) -> dict[Key, MIEstimate]:
         """The bound of the headline layer at each gap, then of the other layers at the first gap; the headline
         comes first. Estimating is shared out among the processes, and every one gets all results.
 
         Args:
             new_metric: Makes the metric that pairs are gathered and estimated by.
             headline: Name of a layer, or ``"best"`` for that of the highest bound. ``None``: the last one.
+            starts: Clusters of an epoch before, for k-means to start from.
 
         Raises:
             NoEstimateError: On every process, if an estimate failed.
         """
         gap, *other_gaps = (gap.name for gap in self._sampler.gaps)
         layers = [(layer, gap) for layer in self._encoder.layer_names]
-        of_layers = self._estimate_all(layers, new_metric)
+        of_layers = self._estimate_all(layers, new_metric, starts or {})
         if headline == BEST_LAYER:
             first = max(layers, key=lambda key: of_layers[key].bound)
         else:
             first = (headline, gap) if headline is not None else layers[-1]
-        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric)
+        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, starts or {})
         return {first: of_layers[first], **of_gaps, **of_layers}
 
     def of_features(self, new_metric: Callable[..., MIBound]) -> MIEstimate | str:
@@ -288,8 +295,10 @@ class ValidationEpoch:
         }
         return self._share_out(metrics)
 
-    def _estimate_all(self, wanted: list[Key], new_metric: Callable[..., MIBound]) -> dict[Key, MIEstimate]:
-        metrics = {key: partial(self._metric, *key, new_metric) for key in wanted}
+    def _estimate_all(
+        self, wanted: list[Key], new_metric: Callable[..., MIBound], starts: Mapping[Key, Clusters]
+    ) -> dict[Key, MIEstimate]:
+        metrics = {key: partial(self._metric, *key, partial(new_metric, start=starts.get(key))) for key in wanted}
         estimates = {}
         for key, found in self._share_out(metrics).items():
             if isinstance(found, str):

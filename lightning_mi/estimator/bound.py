@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from lightning_mi.estimator.checks import (
     check_positive_int,
     check_same_rows,
 )
+from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.options import PROBES, QUANTIZERS
 from lightning_mi.estimator.scores import GroupScores
 from lightning_mi.estimator.split import Fold, folds, order_by_group
@@ -49,6 +50,8 @@ class MIEstimate:
         num_groups: Number of groups.
         scores: What each group adds to the bound, on the host, for :meth:`gain_over`; neither shown nor
             compared.
+        clusters: Of the rows, on the host, for :func:`mi_bound` to start from at another epoch; neither shown nor
+            compared. ``None`` for the labelled bound.
 
     ``float(estimate)`` is the bound.
 
@@ -69,6 +72,7 @@ class MIEstimate:
     num_pairs: int
     num_groups: int
     scores: GroupScores | None = field(default=None, repr=False, compare=False)
+    clusters: Clusters | None = field(default=None, repr=False, compare=False)
 
     def gain_over(self, other: MIEstimate) -> tuple[float, float]:
         """By how much this bound is above that of ``other``, and the standard error of that difference, in nats.
@@ -112,6 +116,7 @@ def mi_bound(
     seed: int = 0,
     quantizer: str = "kmeans",
     probe: str = "linear",
+    start: Clusters | None = None,
 ) -> MIEstimate:
     """Lower bound on the mutual information of paired embeddings, in nats.
 
@@ -131,6 +136,8 @@ def mi_bound(
             coordinates at equal variance; ``"canonical"``, its canonical coordinates with ``z_a``.
         probe: What the clusters are predicted from: ``"linear"``, the coordinates of ``z_a`` (the paper's);
             ``"quadratic"``, also products of its leading coordinates; ``"fourier"``, also random cosines of them.
+        start: :attr:`MIEstimate.clusters` of the same pairs at another epoch, for each half's k-means to start
+            from; the halves are the same, so nothing is scored that it has seen. ``None``: it starts afresh.
 
     Returns:
         The estimate; its expectation is at or below I(Z_a; Z_b).
@@ -138,8 +145,8 @@ def mi_bound(
     Raises:
         TypeError: If an embedding is not floating-point, or ``groups`` not integer.
         ValueError: If a shape is wrong, N differs, a value is not finite, there is one group only, or
-            ``num_clusters`` is below 1 or above the number of rows to fit on, or there is no such ``quantizer``
-            or ``probe``.
+            ``num_clusters`` is below 1 or above the number of rows to fit on, there is no such ``quantizer``
+            or ``probe``, or ``start`` is of other groups, another ``num_clusters`` or another ``seed``.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833, made held out (Barber and Agakov, "The IM algorithm",
@@ -164,6 +171,16 @@ def mi_bound(
 
     check_choice("quantizer", quantizer, QUANTIZERS)
     check_finite("z_b", z_b)
+    rows = _Rows.of(z_a, "z_a", groups, seed)
+    given = rows.in_given_order(rows.groups).cpu()
+    if start is not None and not start.fits(given, num_clusters, seed):
+        raise ValueError(
+            "`start` must be of the same pairs in the same order, with the same `groups`, `num_clusters` and "
+            f"`seed`, got one of {len(start.groups)} pairs, {start.num_clusters} clusters and seed {start.seed} "
+            f"for {z_b.shape[0]}, {num_clusters} and {seed}. Leave it at None to start afresh."
+        )
+    known = None if start is None else start.members.to(z_b.device, torch.int64)[rows.order]
+    members = torch.empty_like(rows.groups)
 
     def quantize(z_a: Tensor, z_b: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
         num_fit = fold.fit.stop - fold.fit.start
@@ -172,10 +189,18 @@ def mi_bound(
                 f"`num_clusters` must be at most the number of pairs that the k-means is fitted to, got "
                 f"{num_clusters} clusters for {num_fit} of {z_b.shape[0]} pairs. Lower it or bring more pairs."
             )
-        fitted, member_of = QUANTIZERS[quantizer](z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
-        return member_of, fitted.assign(z_b[fold.score])
+        fitted, members[fold.fit] = QUANTIZERS[quantizer](
+            z_a[fold.fit],
+            z_b[fold.fit],
+            num_clusters,
+            2 * seed + number,
+            None if known is None else known[fold.fit],
+        )
+        return members[fold.fit], fitted.assign(z_b[fold.score])
 
-    return _cross_fit(z_a, "z_a", z_b, quantize, num_clusters, groups, seed, probe)
+    estimate = _cross_fit(z_a, z_b, rows, quantize, num_clusters, probe)
+    own = rows.in_given_order(members).to("cpu", torch.int32)
+    return replace(estimate, clusters=Clusters(given, own, num_clusters, seed))
 
 
 def labeled_mi_bound(
@@ -225,34 +250,49 @@ def labeled_mi_bound(
     def look_up(z: Tensor, targets: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
         return targets[fold.fit], targets[fold.score]
 
-    return _cross_fit(z, "z", targets, look_up, known, groups, seed, probe)
+    return _cross_fit(z, targets, _Rows.of(z, "z", groups, seed), look_up, known, probe)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The order in which rows are cut into halves, and their groups in that order, ``(N,)`` int64 each."""
+
+    order: Tensor
+    groups: Tensor
+
+    @staticmethod
+    def of(z: Tensor, name: str, groups: Tensor | None, seed: int) -> _Rows:
+        num_rows = z.shape[0]
+        check_finite(name, z)
+        check_int("seed", seed)
+        if groups is None:
+            groups = torch.arange(num_rows, device=z.device)
+        check_integer_vector("groups", groups, num_rows)
+        groups = groups.to(z.device, torch.int64)
+        if num_rows < 2:
+            raise ValueError(f"`{name}` must have at least 2 rows, to fit on and to score, got {num_rows}.")
+        order = order_by_group(groups, seed)
+        return _Rows(order, groups[order])
+
+    def in_given_order(self, values: Tensor) -> Tensor:
+        """``values`` ``(N,)``, which stand in this order, in that of the rows as they came."""
+        return torch.empty_like(values).index_copy_(0, self.order, values)
 
 
 def _cross_fit(
     z: Tensor,
-    name: str,
     other: Tensor,
+    rows: _Rows,
     targets_of: Callable[[Tensor, Tensor, Fold, int], tuple[Tensor, Tensor]],
     num_classes: int,
-    groups: Tensor | None,
-    seed: int,
     probe: str,
 ) -> MIEstimate:
     """H - CE over both halves, where ``targets_of(z, other, fold, number)`` gives those of the rows to fit
     and of the rows to score."""
-    num_rows = z.shape[0]
-    check_finite(name, z)
-    check_int("seed", seed)
     check_choice("probe", probe, PROBES)
-    if groups is None:
-        groups = torch.arange(num_rows, device=z.device)
-    check_integer_vector("groups", groups, num_rows)
-    groups = groups.to(z.device, torch.int64)
-    if num_rows < 2:
-        raise ValueError(f"`{name}` must have at least 2 rows, to fit on and to score, got {num_rows}.")
+    num_rows, groups = z.shape[0], rows.groups
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-        order = order_by_group(groups, seed)
-        z, other, groups = (x.index_select(0, order) for x in (z, other, groups))
+        z, other = z.index_select(0, rows.order), other.index_select(0, rows.order)
         both = folds(groups)
         surprisal, log_q = z.new_empty(2, num_rows, dtype=torch.float64)
         active = []

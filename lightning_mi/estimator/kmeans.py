@@ -22,6 +22,7 @@ with warnings.catch_warnings():
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
 _SKETCH_DIM = 32  # principal components in which most iterations are done
 _ROWS_PER_CENTER = 256  # with which the iterations are done, of more an even sample
+_MOST_ITERATIONS = 25
 _TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
 
 
@@ -42,14 +43,16 @@ class KMeansQuantizer:
         return search(self.scaler.center_and_clip(x), self.centroids)[1]
 
 
-def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> tuple[KMeansQuantizer, Tensor]:
+def fit_kmeans(
+    x: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
+) -> tuple[KMeansQuantizer, Tensor]:
     """Cluster the rows of ``x`` by Euclidean distance.
 
     Args:
         x: ``(N, D)`` floating-point, finite.
         num_clusters: K, between 1 and N.
         seed: Of the draws of the seeding; no global random generator is touched.
-        max_iter: The most iterations of :func:`lloyd`.
+        start: ``(N,)`` integers below K, clusters to start from, as another fit returned them. ``None``: seeded.
 
     Returns:
         The quantiser, and the cluster of each row of ``x``, ``(N,)`` int64.
@@ -64,16 +67,18 @@ def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) 
         True
     """
     scaler = fit_scaler(x)
-    centroids, member_of = cluster(scaler.center_and_clip(x), num_clusters, seed, max_iter)
+    centroids, member_of = cluster(scaler.center_and_clip(x), num_clusters, seed, start)
     return KMeansQuantizer(centroids, scaler), member_of
 
 
-def cluster(points: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25) -> tuple[Tensor, Tensor]:
+def cluster(
+    points: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``, and the centre of each.
 
-    Where D is large, the seeding and the first iterations of :func:`lloyd` see the leading principal components
-    alone, in which k-means finds most of what it finds, and the last ones the points themselves. They use no more
-    than 256 points for each centre.
+    ``start`` is that of :func:`fit_kmeans`. Without it, where D is large, the seeding and the first iterations see
+    the leading principal components alone, in which k-means finds most of what it finds, and the last ones the
+    points themselves. The iterations use no more than 256 points for each centre.
 
     Source:
         Ding and He, "K-means clustering via principal component analysis", ICML 2004; Halko, Martinsson, Tropp,
@@ -81,21 +86,39 @@ def cluster(points: Tensor, num_clusters: int, seed: int = 0, max_iter: int = 25
     """
     step = max(1, points.shape[0] // (_ROWS_PER_CENTER * num_clusters))
     some = points[::step].contiguous()
-    centroids, member_of = lloyd(some, _start(some, num_clusters, seed, max_iter), max_iter)
+    if start is None:
+        centroids = _seeded(some, num_clusters, seed)
+    else:
+        centroids = _filled_up(some, _means(some, start[::step], num_clusters), num_clusters)
+    centroids, member_of = lloyd(some, centroids, _MOST_ITERATIONS)
     return centroids, member_of if step == 1 else search(points, centroids)[1]
 
 
-def _start(points: Tensor, num_clusters: int, seed: int, max_iter: int) -> Tensor:
+def _seeded(points: Tensor, num_clusters: int, seed: int) -> Tensor:
     dim = points.shape[1]
     if dim <= 2 * _SKETCH_DIM:
         return seed_centers(points, num_clusters, seed)
     # Drawn on the host: the same on every device.
     noise = torch.randn(dim, _SKETCH_DIM, generator=torch.Generator().manual_seed(seed)).to(points.device)
     sketch = points @ torch.linalg.qr(points.T @ (points @ noise)).Q
-    _, member_of = lloyd(sketch, seed_centers(sketch, num_clusters, seed), max_iter)
+    _, member_of = lloyd(sketch, seed_centers(sketch, num_clusters, seed), _MOST_ITERATIONS)
+    return _means(points, member_of, num_clusters)
+
+
+def _means(points: Tensor, member_of: Tensor, num_clusters: int) -> Tensor:
+    """Of the clusters that have members."""
     counts = torch.bincount(member_of, minlength=num_clusters)
     alive = counts > 0
     return sums_by_class(points, member_of, num_clusters)[alive] / counts[alive, None]
+
+
+def _filled_up(points: Tensor, centroids: Tensor, num_clusters: int) -> Tensor:
+    """With the points that are farthest from their centres, so that clusters once lost come back."""
+    missing = num_clusters - centroids.shape[0]
+    if missing == 0:
+        return centroids
+    farthest = (points.square().sum(dim=1) + 2 * search(points, centroids)[0]).topk(missing).indices
+    return torch.cat([centroids, points[farthest]])
 
 
 def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
@@ -141,7 +164,7 @@ def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _gpu_resources(device: int) -> Any:
-    """Streams, cuBLAS handles and scratch memory of one device: made once, since that takes longer than a search."""
+    """Streams, handles and scratch memory of one device: made once, since that takes longer than a search."""
     with torch.cuda.device(device):
         resources = faiss.StandardGpuResources()
         resources.setTempMemory(_GPU_SCRATCH_BYTES)

@@ -33,11 +33,14 @@ class ProjectedQuantizer:
         return search(self.scaler.squash(x) @ self.directions, self.centroids)[1]
 
 
-def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
+def fit_whitened(
+    x: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
+) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``x`` ``(N, D)`` in principal coordinates of (nearly) equal variance.
 
     The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
-    variance stay small. Returned are the quantiser and the cluster of each row, ``(N,)`` int64.
+    variance stay small. Returned are the quantiser and the cluster of each row, ``(N,)`` int64; ``start`` is that
+    of :func:`lightning_mi.estimator.kmeans.fit_kmeans`.
 
     Example:
         >>> import torch
@@ -51,7 +54,7 @@ def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[Projected
     values, vectors = torch.linalg.eigh(covariance(points))
     floor = _SHRINKAGE * values.clamp(min=0).mean().clamp(min=1e-12)
     directions = (vectors / ((1 - _SHRINKAGE) * values.clamp(min=0) + floor).sqrt()).float()
-    centroids, member_of = cluster(points @ directions, num_clusters, seed)
+    centroids, member_of = cluster(points @ directions, num_clusters, seed, start)
     return ProjectedQuantizer(centroids, directions, scaler), member_of
 
 

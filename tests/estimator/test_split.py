@@ -44,7 +44,7 @@ def test_halves_are_even():
 
 def test_more_than_enough_rows_are_not_kept_from_the_fit():
     fold = folds(torch.arange(200_000))[0]
-    assert fold.fit.stop - fold.fit.start - fold.num_inner == 8192
+    assert fold.fit.stop - fold.fit.start - fold.num_inner == 4096
 
 
 def test_one_group_is_refused():
