@@ -3,6 +3,7 @@
     python -m lightning_mi.examples.benchmarks.estimator                  # --quick: about two minutes on two cores
     python -m lightning_mi.examples.benchmarks.estimator --full           # up to a million pairs: an hour
     python -m lightning_mi.examples.benchmarks.estimator --device cuda    # and faiss against our own search
+    python -m lightning_mi.examples.benchmarks.estimator --torch-mist     # and torch-mist, where it is installed
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m ... --cpu-seconds   # on a machine that others use
 
 Everything is timed in turns inside one process (ours, the next one, ..., ours again), and the median is printed,
@@ -10,6 +11,8 @@ so what else the machine does falls on all of them alike. Beside the bound:
 
 - scikit-learn: `KMeans` and `LogisticRegression`, its penalty picked from five on an inner split; fitted to one
   half and scored on the other (ours does both ways round). Timed once, and up to 8192 pairs.
+- torch-mist (with `--torch-mist`): its PQ with k-means and its own defaults (an MLP of 128 units, 5000 steps);
+  fitted to one half and scored on the other. Timed once, and up to 4096 pairs.
 - RankMe: `torch.linalg.svdvals` of z_a (Garrido et al., ICML 2023).
 - floor: the matrix products that no such method avoids: z_a^T z_a of each half, and five products of each half
   with a (D, K) matrix (one assignment to centres, their means, the assignment of the other half, the means of the
@@ -19,6 +22,7 @@ so what else the machine does falls on all of them alike. Beside the bound:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import math
 import statistics
@@ -41,13 +45,17 @@ from lightning_mi.examples.benchmarks.distributions import embeddings
 QUICK = [(1024, 64, 16), (4096, 256, 64), (8192, 768, 128), (16_384, 256, 64), (65_536, 256, 64)]
 FULL = [
     *QUICK,
+    (1024, 1280, 16),
     (65_536, 768, 128),
     (8192, 1280, 512),
+    (16_384, 1280, 2048),
     (65_536, 256, 2048),
+    (65_536, 64, 16),
     (262_144, 256, 64),
     (1_048_576, 256, 64),
 ]
 LARGEST_FOR_SCIKIT_LEARN = 8192
+LARGEST_FOR_TORCH_MIST = 4096
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 CPU_SECONDS = False  # set by --cpu-seconds
 Search = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -154,6 +162,62 @@ def scikit_learn(z_a: Tensor, z_b: Tensor, num_clusters: int) -> float:
     return entropy - cross_entropy(best, fit, score)
 
 
+def torch_mist(z_a: Tensor, z_b: Tensor, num_clusters: int) -> float:
+    """The bound of torch-mist's PQ, with all of its defaults but the number of clusters."""
+    from torch_mist.estimators import pq  # type: ignore[import-not-found,unused-ignore]
+    from torch_mist.utils import estimate_mi  # type: ignore[import-not-found,unused-ignore]
+
+    half = z_a.shape[0] // 2
+    with torch.inference_mode(False), contextlib.redirect_stdout(None):
+        a, b = z_a.clone(), z_b.clone()
+        value = estimate_mi(
+            data=(a[:half], b[:half]),
+            estimator=pq(x_dim=a.shape[1], n_bins=num_clusters, hidden_dims=[128]),
+            test_data=(a[half:], b[half:]),
+            device=a.device,
+            verbose=False,
+            logger=False,
+        )
+    return float(value)
+
+
+def print_torch_mist(sizes: list[tuple[int, int, int]], rounds: int, device: torch.device) -> None:
+    """Ours beside torch-mist's."""
+    print("|       N |    D |    K | ours s |   bound | torch-mist s | its bound |   truth | times faster |")
+    print("|---------|------|------|--------|---------|--------------|-----------|---------|--------------|")
+    for num, dim, num_clusters in sizes:
+        if num > LARGEST_FOR_TORCH_MIST:
+            continue
+        z_a, z_b, truth = embeddings(num, dim)
+        z_a, z_b = z_a.to(device), z_b.to(device)
+        ours = partial(mi_bound, z_a, z_b, num_clusters)
+        seconds = in_turns({"ours": ours}, rounds, device)["ours"]
+        start = clock()
+        theirs = torch_mist(z_a, z_b, num_clusters)
+        took = clock() - start
+        print(
+            f"| {num:7d} | {dim:4d} | {num_clusters:4d} | {seconds:6.4f} | {ours().bound:7.3f} | {took:12.2f} "
+            f"| {theirs:9.3f} | {truth:7.3f} | {took / seconds:12.0f} |",
+            flush=True,
+        )
+
+
+def print_layers(rounds: int, device: torch.device) -> None:
+    """Twelve layers at once beside one."""
+    num, dim, num_clusters = (4096, 768, 128) if device.type == "cuda" else (4096, 256, 64)
+    z_a, z_b, _ = embeddings(num, dim)
+    layers = [(z_a.to(device).roll(layer, 1), z_b.to(device).roll(layer, 1)) for layer in range(12)]
+    works: dict[str, Callable[[], object]] = {
+        "one": partial(mi_bound, *layers[0], num_clusters),
+        "twelve": lambda: [mi_bound(a, b, num_clusters) for a, b in layers],
+    }
+    medians = in_turns(works, rounds, device)
+    print(
+        f"N={num}, D={dim}, K={num_clusters}: one layer {medians['one']:.4f} s, "
+        f"12 layers {medians['twelve']:.4f} s"
+    )
+
+
 def table_row(num: int, dim: int, num_clusters: int, rounds: int, device: torch.device) -> tuple[str, float]:
     """One line of the main table, and the seconds of the bound."""
     z_a, z_b, truth = embeddings(num, dim)
@@ -208,8 +272,15 @@ def k_means_by(search: Search, points: Tensor, num_clusters: int) -> None:
 
 
 def print_search(rounds: int, device: torch.device) -> None:
-    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss and by our own lines."""
-    print("|       N |    D |    K | faiss search s | our search s | k-means by faiss s | k-means by ours s |")
+    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss, by our own lines and, where it is
+    installed, by flash-kmeans."""
+    try:
+        from flash_kmeans import batch_kmeans_Euclid  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        batch_kmeans_Euclid = None
+    print(
+        "|       N |    D |    K | faiss search s | our search s | k-means by faiss s | ours s | flash-kmeans s |"
+    )
     for num, dim, num_clusters in [
         (4096, 768, 128),
         (65_536, 768, 128),
@@ -225,13 +296,13 @@ def print_search(rounds: int, device: torch.device) -> None:
             "k-means, faiss": partial(k_means_by, kmeans.search, points, num_clusters),
             "k-means, ours": partial(k_means_by, nearest, points, num_clusters),
         }
+        if batch_kmeans_Euclid is not None:
+            works["flash-kmeans"] = partial(
+                batch_kmeans_Euclid, points[None], n_clusters=num_clusters, tol=1e-4, verbose=False
+            )
         medians = in_turns(works, rounds, device)
         cells = " | ".join(f"{value:12.5f}" for value in medians.values())
         print(f"| {num:7d} | {dim:4d} | {num_clusters:4d} | {cells} |", flush=True)
-    z_a, z_b, _ = embeddings(4096, 768)
-    layers = [(z_a.to(device).roll(layer, 1), z_b.to(device).roll(layer, 1)) for layer in range(12)]
-    medians = in_turns({"12 layers": lambda: [mi_bound(a, b, 128) for a, b in layers]}, rounds, device)
-    print(f"12 layers of N=4096, D=768, K=128: {medians['12 layers']:.4f} s")
 
 
 def main() -> None:
@@ -242,6 +313,7 @@ def main() -> None:
     size.add_argument("--full", action="store_true", help="the whole grid")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--rounds", type=int, default=5, help="calls of which the median is printed")
+    parser.add_argument("--torch-mist", action="store_true", help="beside torch-mist's PQ, up to 4096 pairs")
     parser.add_argument("--cpu-seconds", action="store_true", help="of the process, where others use the machine")
     arguments = parser.parse_args()
     global CPU_SECONDS
@@ -252,6 +324,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device} ({name}), {unit}, median of {arguments.rounds}; nats")
     with torch.inference_mode():
         print_table(FULL if arguments.full else QUICK, arguments.rounds, device)
+        print_layers(arguments.rounds, device)
+        if arguments.torch_mist:
+            print_torch_mist(QUICK, arguments.rounds, device)
         if device.type == "cuda":
             print_search(arguments.rounds, device)
 

@@ -3,11 +3,11 @@
     python -m lightning_mi.examples.benchmarks.warm_start               # some five minutes on two cores
 
 Trains APC on the speech of `make demo`, keeps the embeddings of the same sections at every epoch, and draws the
-curve of the bound afresh and by `warm_start`, with the same splits, for many seeds. Printed are, for each number of
-clusters, in nats:
+curve of the bound afresh and by `warm_start`, with the same splits, for many seeds. Printed are, for each number
+of clusters, in nats:
 
-- roughness: the root mean square of the curve's second differences, by the square root of 6: the noise of an epoch
-  that is independent of its neighbours' (what the model itself does from one epoch to the next is in both columns);
+- roughness: the root mean square of the curve's second differences, by the square root of 6: the noise of an
+  epoch that is independent of its neighbours' (what the model itself does from epoch to epoch is in both columns);
 - the mean of the differences warm - afresh over all epochs but the first, and its standard error over seeds.
 """
 
