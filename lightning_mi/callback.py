@@ -240,6 +240,9 @@ class MIBoundCallback(Callback):
         self._memory = Memory()
         self._pictures = Pictures(log_name)
         self._layer_names: tuple[str, ...] = ()
+        # What a validation before the fit found, and the id of its module (which the Trainer holds until then):
+        # pictures begin with it.
+        self._before: tuple[int, dict[Key, MIEstimate]] | None = None
         self.estimates: dict[Key, MIEstimate] = {}
 
     @property
@@ -409,7 +412,12 @@ class MIBoundCallback(Callback):
         if trainer.state.fn == "fit":
             gain = self._memory.gain_of(headline)
             values |= {} if gain is None else {"gain": gain[0], "gain_stderr": gain[1]}
+            if self._before is not None and self._before[0] == id(pl_module) and not trainer.ckpt_path:
+                self._memory.begin_with(self._before[1], headline)
+            self._before = None
             self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, measured_input)
+        elif trainer.state.fn == "validate" and trainer.global_step == 0:
+            self._before = id(pl_module), estimates
         values |= {"skipped": float(epoch.skipped), "seconds": max(gather(epoch.seconds))}
         self.estimates = estimates
         # All processes log the same values: their maximum is each of them, to the last bit.
