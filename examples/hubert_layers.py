@@ -1,4 +1,4 @@
-"""The bound at every layer of torchaudio's HuBERT, without labels and with them.
+"""The bound at every layer of torchaudio's HuBERT, untrained and trained, without labels and with them.
 
 python examples/hubert_layers.py
 """
@@ -31,7 +31,9 @@ if __name__ == "__main__":
     pl.seed_everything(0)
     data = EspeakDataModule()
     trainer = pl.Trainer(max_epochs=4, callbacks=[bound_at_every_layer(data)], log_every_n_steps=10)
-    trainer.fit(HuBERTModule(), data)
+    model = HuBERTModule()
+    (untrained,) = trainer.validate(model, data, verbose=False)  # the first column of the pictures
+    trainer.fit(model, data)
     for name, value in sorted(trainer.callback_metrics.items()):
         if name.endswith("/bound"):
-            print(f"{value:6.3f} nats  {name}")
+            print(f"{untrained[name]:6.3f} -> {value:6.3f} nats  {name}")

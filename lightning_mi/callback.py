@@ -26,10 +26,12 @@ from lightning_mi.epoch import (
     affordable_clusters,
 )
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
+from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
 from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.options import PROBES, QUANTIZERS
+from lightning_mi.frame_statistics import frame_statistics
 from lightning_mi.labels import parse_labels
+from lightning_mi.layout import parse_time_dim
 from lightning_mi.log_mel import log_mel_statistics
 from lightning_mi.memory import Memory
 from lightning_mi.metric import LabeledMIBound, MIBound
@@ -51,11 +53,12 @@ class MIBoundCallback(Callback):
         I(Z_a; Z_b) \geq H(c) - \mathbb{E}[-\log q(c \mid z_a)], \qquad c = f(z_b)
 
     with a k-means quantiser :math:`f` and a linear probe :math:`q`, in nats, held out: see
-    :func:`lightning_mi.mi_bound`. It needs validation batches that hold waveforms, and no labels.
+    :func:`lightning_mi.mi_bound`. It needs validation batches that hold waveforms, and no labels. With
+    ``time_dim`` these are sequences of anything else: log-mel frames, EEG, features of a video.
 
     Logged, in ``fit``, ``validate`` and ``test`` alike, on every process: ``val/mi_bound`` (``log_name``), and
     under ``mi_bound/`` (the last part of ``log_name``) ``stderr``, ``entropy``, ``cross_entropy``, ``ceiling``
-    (log K), ``input`` (the same bound of log-mel statistics), ``active_clusters``, ``pairs``, ``skipped``
+    (log K), ``input`` (the same bound of the input's statistics), ``active_clusters``, ``pairs``, ``skipped``
     (utterances left out) and ``seconds`` (wall clock of this callback, the slowest process). In ``fit``, from the
     second value on, ``gain`` and ``gain_stderr``: by
     how much the bound is above that of the best epoch before, utterance by utterance, and the standard error of
@@ -82,7 +85,8 @@ class MIBoundCallback(Callback):
         segment_seconds: Length of a section.
         gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
             second), or a list of these. Of a list the first is the headline, and each has its own bound.
-        sample_rate: Of the validation waveforms, in Hz.
+        sample_rate: Of the validation waveforms, in Hz; with ``time_dim`` the frames a second, such as 31.25.
+            Sections and gaps are rounded to whole samples (frames).
         layers: Names or globs of submodules whose outputs are to be embedded, or ``"all"`` for the blocks of
             the encoder. Each has its own bound. ``None``: the encoder's output.
         pooling: How frames become one vector: ``"mean"``, or ``"boundary"`` (the last frame of the first
@@ -96,8 +100,8 @@ class MIBoundCallback(Callback):
         seed: Of the sections, the choice of utterances, the split and the k-means.
         log_name: Name of the headline. Two callbacks in one Trainer need different ones.
         batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
-            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.batches.Waveforms`).
-            ``None``: they are looked for.
+            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.batches.Waveforms`);
+            with ``time_dim`` feature sequences in the place of waveforms. ``None``: they are looked for.
         pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
             tightens the bound where validation utterances are few and long.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
@@ -110,12 +114,16 @@ class MIBoundCallback(Callback):
             strings, or a mapping of names to these. Labels of frames, ``(B, F)``, are a mapping with their
             ``source`` and their ``rate`` in labels a second; one frame of each section is used. -1 is no label.
         input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel statistics: what
-            a model has to beat. Measured at the first validation of a run; it needs torchaudio.
+            a model has to beat. Measured at the first validation of a run; it needs torchaudio. With ``time_dim``
+            the mean and the standard deviation over time of each feature.
         plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
             (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
         warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
             validation before; the first one, that after a resume, and one with other pairs start afresh. The curve
             is a little smoother (see ``examples/benchmarks/warm_start.py``).
+        time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
+            -1 for ``(B, F, T)``. The encoder gets sections in the same layout: a transformers model of
+            ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -152,7 +160,7 @@ class MIBoundCallback(Callback):
         max_pairs: int = 4096,
         segment_seconds: float = 0.5,
         gap_seconds: float | str | Sequence[float | str] = "near",
-        sample_rate: int = 16_000,
+        sample_rate: float = 16_000,
         layers: str | Sequence[str] | None = None,
         pooling: Pooling = "mean",
         embed: str | Callable[..., Any] | None = None,
@@ -168,12 +176,13 @@ class MIBoundCallback(Callback):
         input_baseline: bool = True,
         plot_every_n_epochs: int = 1,
         warm_start: bool = False,
+        time_dim: int | None = None,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
         check_positive_int("max_pairs", max_pairs)
         check_positive_int("pairs_per_utterance", pairs_per_utterance)
-        check_positive_int("sample_rate", sample_rate)
+        check_positive_number("sample_rate", sample_rate, "samples (with `time_dim` frames) a second")
         check_positive_int("every_n_epochs", every_n_epochs)
         check_int("seed", seed)
         check_int("plot_every_n_epochs", plot_every_n_epochs)
@@ -184,7 +193,10 @@ class MIBoundCallback(Callback):
         if isinstance(segment_seconds, bool) or not isinstance(segment_seconds, (int, float)):
             raise TypeError(f"`segment_seconds` must be a number of seconds, got {segment_seconds!r}.")
         if not (math.isfinite(segment_seconds) and segment_seconds * sample_rate >= 1):
-            raise ValueError(f"`segment_seconds` must be positive, at least one sample, got {segment_seconds!r}.")
+            raise ValueError(
+                f"`segment_seconds` must be positive, at least one sample at `sample_rate={sample_rate:g}`, got "
+                f"{segment_seconds!r}."
+            )
         if pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
         if headline is not None and not isinstance(headline, str):
@@ -224,15 +236,20 @@ class MIBoundCallback(Callback):
             "probe": probe,
             "headline": headline,
             "warm_start": warm_start,
+            "time_dim": time_dim,
         }
         self._labels = parse_labels(labels)
+        self._layout = parse_time_dim(time_dim)
         gaps = parse_gaps(gap_seconds)
-        self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance)
+        self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance, self._layout)
         self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()
         self._memory = Memory()
         self._pictures = Pictures(log_name)
         self._layer_names: tuple[str, ...] = ()
+        # What a validation before the fit found, and the id of its module (which the Trainer holds until then):
+        # pictures begin with it.
+        self._before: tuple[int, dict[Key, MIEstimate]] | None = None
         self.estimates: dict[Key, MIEstimate] = {}
         self._starts: dict[Key, Clusters] = {}
 
@@ -407,7 +424,12 @@ class MIBoundCallback(Callback):
                 self._starts = {key: found.clusters for key, found in estimates.items() if found.clusters}
             gain = self._memory.gain_of(headline)
             values |= {} if gain is None else {"gain": gain[0], "gain_stderr": gain[1]}
+            if self._before is not None and self._before[0] == id(pl_module) and not trainer.ckpt_path:
+                self._memory.begin_with(self._before[1], headline)
+            self._before = None
             self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, measured_input)
+        elif trainer.state.fn == "validate" and trainer.global_step == 0:
+            self._before = id(pl_module), estimates
         values |= {"skipped": float(epoch.skipped), "seconds": max(gather(epoch.seconds))}
         self.estimates = estimates
         # All processes log the same values: their maximum is each of them, to the last bit.
@@ -439,7 +461,7 @@ class MIBoundCallback(Callback):
                 )
 
     def _find_encoder(self, pl_module: LightningModule) -> Encoder:
-        encoder = find_encoder(pl_module, self.embed, self.layers)
+        encoder = find_encoder(pl_module, self.embed, self.layers, self._layout.time_dim is not None)
         if self.headline not in (None, BEST_LAYER, *encoder.layer_names):
             raise ValueError(
                 f"`headline` must be one of the layers that `layers` names, or {BEST_LAYER!r}, got "
@@ -449,8 +471,8 @@ class MIBoundCallback(Callback):
 
     def _waveforms(self, batch: Any) -> Waveforms:
         if self.batch_to_waveforms is None:
-            return waveforms_in_batch(batch)
-        return check_waveforms(self.batch_to_waveforms(batch), batch)
+            return waveforms_in_batch(batch, self._layout)
+        return check_waveforms(self.batch_to_waveforms(batch), batch, self._layout)
 
     def _affordable_clusters(self, num_pairs: int) -> int:
         affordable = affordable_clusters(self.num_clusters, num_pairs)
@@ -464,8 +486,8 @@ class MIBoundCallback(Callback):
         return affordable
 
     def _can_measure_input(self) -> bool:
-        if not self.input_baseline:
-            return False
+        if not self.input_baseline or self._layout.time_dim is not None:
+            return self.input_baseline
         try:
             import torchaudio.functional  # noqa: F401
         except (ImportError, OSError, RuntimeError) as error:  # what it raises beside a torch that it does not fit
@@ -474,7 +496,10 @@ class MIBoundCallback(Callback):
         return True
 
     def _input_features(self, sections: Tensor) -> Tensor:
-        return log_mel_statistics(sections, self._sampler.sample_rate)
+        frames = self._layout.frames(sections)
+        if self._layout.time_dim is not None:
+            return frame_statistics(frames)
+        return log_mel_statistics(frames[..., 0], self._sampler.sample_rate)
 
     def _without_failures(self, found: Mapping[K, MIEstimate | str | None]) -> dict[K, MIEstimate]:
         """The estimates among ``found``; of the others it is said why they are missing."""

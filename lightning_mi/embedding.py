@@ -31,7 +31,8 @@ class Encoder:
 
     Attributes:
         name: For messages: what is called.
-        call: ``(B, T)`` waveforms (``(B, 1, T)`` where ``keeps_channel`` and the batch had it) -> output.
+        call: ``(B, T)`` waveforms (``(B, 1, T)`` where ``keeps_channel`` and the batch had it), or feature
+            sequences as the batch has them -> output.
         layers: Names and submodules whose outputs are wanted; empty for the encoder's own output.
         keeps_channel: Whether the waveforms go in with the channel dimension that the batch had.
     """
@@ -47,11 +48,11 @@ class Encoder:
         return tuple(name for name, _ in self.layers) or (OUTPUT,)
 
     def __call__(self, waveforms: Tensor, access: Access | None = None) -> dict[str, Tensor]:
-        """Encode ``(B, T)`` or ``(B, 1, T)`` waveforms.
+        """Encode ``(B, T)`` or ``(B, 1, T)`` waveforms, or feature sequences as the batch has them.
 
         Args:
             waveforms: The sections.
-            access: Calls the function that it is given with the waveforms that it is given, in the context that
+            access: Calls the function that it is given with the sections that it is given, in the context that
                 the model is to be run in. ``None``: plainly.
 
         Returns:
@@ -73,9 +74,9 @@ class Encoder:
             output = self.call(waveforms) if access is None else access(self.call, waveforms)
         except (TypeError, NotImplementedError) as error:
             raise UnknownStructureError(
-                f"Calling {self.name} with waveforms of shape {tuple(waveforms.shape)} raised "
+                f"Calling {self.name} with sections of shape {tuple(waveforms.shape)} raised "
                 f"{type(error).__name__}: {error}. Pass `embed=`, the dotted name of a submodule or method that "
-                "takes waveforms, or a callable that returns (B, T, D) or (B, D)."
+                "takes them, or a callable that returns (B, T, D) or (B, D)."
             ) from error
         finally:
             for handle in handles:
@@ -111,8 +112,9 @@ def find_encoder(
     module: nn.Module,
     embed: str | Callable[..., Any] | None = None,
     layers: str | Sequence[str] | None = None,
+    of_features: bool = False,
 ) -> Encoder:
-    """Decide how ``module`` is asked for embeddings of waveforms.
+    """Decide how ``module`` is asked for embeddings of waveforms, or of feature sequences.
 
     Args:
         module: The LightningModule.
@@ -122,6 +124,8 @@ def find_encoder(
             that is being trained where there are several; else ``module.forward``.
         layers: Names or globs of submodules of ``module`` whose outputs are wanted in place of the encoder's (a
             ``*`` stands for one part of a dotted name); ``"all"`` for the blocks of the encoder.
+        of_features: Whether feature sequences are to be encoded. The known models are then those of transformers
+            that take ``input_features``.
 
     Returns:
         The encoder.
@@ -138,7 +142,7 @@ def find_encoder(
         >>> {name: tuple(z.shape) for name, z in encoder(torch.zeros(2, 400)).items()}
         {'output': (2, 8)}
     """
-    encoder, root = _find_call(module, embed)
+    encoder, root = _find_call(module, embed, of_features)
     if layers is None:
         return encoder
     return Encoder(encoder.name, encoder.call, _find_layers(module, root, layers), encoder.keeps_channel)
@@ -226,7 +230,9 @@ def _capture(captured: dict[str, Any], name: str) -> Callable[..., None]:
     return hook
 
 
-def _find_call(module: nn.Module, embed: str | Callable[..., Any] | None) -> tuple[Encoder, nn.Module]:
+def _find_call(
+    module: nn.Module, embed: str | Callable[..., Any] | None, of_features: bool
+) -> tuple[Encoder, nn.Module]:
     """The encoder, and the submodule in which its blocks are looked for."""
     if isinstance(embed, str):
         target = _resolve(module, embed)
@@ -237,15 +243,17 @@ def _find_call(module: nn.Module, embed: str | Callable[..., Any] | None) -> tup
         return Encoder(f"`{embed}`", target), target if isinstance(target, nn.Module) else module
     if embed is not None:
         return Encoder("`embed`", _bind(module, embed)), embed if isinstance(embed, nn.Module) else module
-    known = list(_known_models(module))
+    known = list(_known_models(module, of_features))
     trained = [found for found in known if any(p.requires_grad for p in found[1].parameters())]
     for name, model, call, layers in (*trained, *known):
-        return Encoder(f"`{name or 'the module itself'}`", call, layers, keeps_channel=False), model
+        return Encoder(f"`{name or 'the module itself'}`", call, layers, keeps_channel=of_features), model
     if not _has_forward(module):
+        what, models = "waveforms", "no torchaudio Wav2Vec2Model, no transformers speech model"
+        if of_features:
+            what, models = "feature sequences", "no transformers model of `input_features`"
         raise ValueError(
-            f"Cannot tell how to embed waveforms: {type(module).__name__} holds no torchaudio Wav2Vec2Model, no "
-            "transformers speech model, and has no `forward`. Pass `embed=`, the dotted name of a submodule or "
-            "method that takes waveforms, or a callable."
+            f"Cannot tell how to embed {what}: {type(module).__name__} holds {models}, and has no `forward`. Pass "
+            f"`embed=`, the dotted name of a submodule or method that takes {what}, or a callable."
         )
     return Encoder("`forward`", module), module
 
@@ -253,24 +261,26 @@ def _find_call(module: nn.Module, embed: str | Callable[..., Any] | None) -> tup
 _Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Module], ...]]
 
 
-def _known_models(module: nn.Module) -> Iterator[_Known]:
+def _known_models(module: nn.Module, of_features: bool) -> Iterator[_Known]:
     """Outermost models of known libraries, told by the names of their classes: neither is imported."""
     inside: set[nn.Module] = set()
     for name, (wrapper, model) in _named_submodules(module).items():
         if model in inside:
             continue
         classes = {(base.__module__.partition(".")[0], base.__name__) for base in type(model).__mro__}
-        if ("torchaudio", "Wav2Vec2Model") in classes:
+        if ("torchaudio", "Wav2Vec2Model") in classes and not of_features:
             inside.update(model.modules())
             # Not the output itself, which may be the logits of a fine-tuned head; and through `forward`, to
             # which sharding is attached, hence not by `extract_features`.
             yield name, wrapper, wrapper, ((OUTPUT, _last_block(model)),)
-        elif ("transformers", "PreTrainedModel") in classes and getattr(
-            model, "main_input_name", None
-        ) == "input_values":
+        elif ("transformers", "PreTrainedModel") in classes and getattr(model, "main_input_name", None) == (
+            "input_features" if of_features else "input_values"
+        ):
             inside.update(model.modules())
             # Without its head: what a pre-training head returns is not the representation.
             base: Any = model.base_model
+            if of_features and getattr(model.config, "is_encoder_decoder", False):
+                base = model.get_encoder()  # type: ignore[operator]
             yield name, wrapper, wrapper if base is model else base, ()
 
 

@@ -80,7 +80,8 @@ class ValidationEpoch:
         sampler: Which sections it is called with.
         pooling: How frames become one vector.
         labels: What is read beside the waveforms.
-        features: Of sections ``(N, S)``, to be kept beside the embeddings: ``(N, F)``. ``None``: none.
+        features: Of sections ``(N, ...)`` in the layout of the batch, to be kept beside the embeddings:
+            ``(N, F)``. ``None``: none.
         max_pairs: The most pairs that are held.
         seed: Of the model's own random numbers, the split and the k-means.
 
@@ -114,6 +115,7 @@ class ValidationEpoch:
         self._seed = seed
         self._store = PairStore(max_pairs)
         self._has_called = False
+        self._section_shape: torch.Size | None = None
         self._num_estimates = 0  # of all processes
         self.too_short = self.silent = self.non_finite = self.num_pairs = 0
         self.seconds = 0.0
@@ -166,10 +168,11 @@ class ValidationEpoch:
     def _check_enough(self) -> None:
         if self.num_pairs < FEWEST_PAIRS:
             shortest, rate = self._sampler.shortest, self._sampler.sample_rate
+            frames = "" if self._sampler.layout.time_dim is None else f" frames a second ({shortest} frames)"
             raise NoEstimateError(
                 f"{self.num_pairs} usable pairs of sections, {self.skipped} utterances left out ({self.reasons}). "
                 f"It needs at least {FEWEST_PAIRS} pairs, from utterances of {shortest / rate:g} s or more at "
-                f"`sample_rate={rate}`: check `segment_seconds`, `gap_seconds` and the validation data."
+                f"`sample_rate={rate:g}`{frames}: check `segment_seconds`, `gap_seconds` and the validation data."
             )
         own = self._store.groups.unique()[:2].tolist()
         if len({group for groups in gather(own) for group in groups}) == 1:
@@ -181,6 +184,7 @@ class ValidationEpoch:
     def _cut(self, batch: Any, waveforms: Waveforms, labels: dict[str, Tensor]) -> Sequence[Sections]:
         """The sections that may be used, in parts that are each encoded by one call; ``labels`` is filled."""
         sections = self._sampler(waveforms)
+        self._section_shape = sections.samples.shape[2:]
         labels |= {each.name: each.read(batch, waveforms.samples.shape[0]) for each in self._labels}
         self.too_short += sections.too_short
         self.silent += sections.silent
@@ -194,9 +198,8 @@ class ValidationEpoch:
 
     def _run(self, sections: Sections) -> dict[str, Any]:
         self._has_called = True
-        batch = sections.samples.flatten(0, 1)
         with guest(self._access.module, self._seed):
-            return self._encoder.run(batch[:, None] if sections.has_channel else batch, self._access)
+            return self._encoder.run(sections.samples.flatten(0, 1), self._access)
 
     def _keep(self, sections: Sections, outputs: dict[str, Any], labels: dict[str, Tensor]) -> None:
         pairs = sections.samples.shape[:2]
@@ -224,10 +227,15 @@ class ValidationEpoch:
 
     def _placeholder(self) -> Sections:
         """An anchor without partners, to call the model with where there is nothing to encode."""
+        shape = self._section_shape
+        if shape is None:
+            if self._sampler.layout.time_dim is not None and self.error is not None:
+                raise self.error  # how many features a frame has is not known, and no other call would do
+            shape = torch.Size([self._sampler.segment])
         module: Any = self._access.module
-        samples = torch.zeros(1, 1, self._sampler.segment, device=module.device, dtype=module.dtype)
+        samples = torch.zeros(1, 1, *shape, device=module.device, dtype=module.dtype)
         none = torch.empty(0, dtype=torch.int64)
-        return Sections(samples, none, none, none, none, none, too_short=0, silent=0, has_channel=False)
+        return Sections(samples, none, none, none, none, none, too_short=0, silent=0)
 
     def _unless_failed(self, step: Callable[[], T]) -> T | None:
         if self.error is None:

@@ -57,7 +57,7 @@ class Validation:
     """One validation of a run.
 
     Attributes:
-        epoch: Number of the epoch, from 0.
+        epoch: Number of the epoch, from 0; -1 is before training.
         step: Optimiser steps until then.
         readings: By the names of layer and gap, the headline first.
         references: Bounds to compare the headline with, by what they are called in pictures; in nats.
@@ -143,7 +143,7 @@ class History:
         One at the same epoch and step as the last takes its place.
 
         Args:
-            epoch: Number of the epoch, from 0.
+            epoch: Number of the epoch, from 0; -1 for one before training.
             step: Optimiser steps until now; not below that of the validation before.
             estimates: By the names of layer and gap, the headline first, as
                 :attr:`lightning_mi.MIBoundCallback.estimates`.

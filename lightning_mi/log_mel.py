@@ -7,12 +7,14 @@ import warnings
 import torch
 from torch import Tensor
 
+from lightning_mi.frame_statistics import frame_statistics
+
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
 _MOST_BANDS = 40
 _FLOOR = 1e-10  # of a band's power, -100 dB
 
 
-def log_mel_statistics(sections: Tensor, sample_rate: int) -> Tensor:
+def log_mel_statistics(sections: Tensor, sample_rate: float) -> Tensor:
     """Mean and standard deviation over time of each mel band's log power.
 
     Args:
@@ -45,7 +47,7 @@ def log_mel_statistics(sections: Tensor, sample_rate: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a band that no bin falls into
         bands = melscale_fbanks(
-            num_bins, 0.0, sample_rate / 2, min(_MOST_BANDS, max(1, num_bins // 2)), sample_rate
+            num_bins, 0.0, sample_rate / 2, min(_MOST_BANDS, max(1, num_bins // 2)), round(sample_rate)
         )
     log_mel = (power @ bands.to(power)).clamp(min=_FLOOR).log()
-    return torch.cat([log_mel.mean(dim=1), log_mel.std(dim=1, correction=0)], dim=1)
+    return frame_statistics(log_mel)

@@ -43,6 +43,16 @@ class Memory:
         references = {} if measured_input is None else {INPUT_BASELINE: measured_input}
         self.history.append(epoch, step, estimates, references)
 
+    def begin_with(self, before: dict[Key, MIEstimate], first: MIEstimate) -> None:
+        """Let the history begin with a validation before training, unless it was of other utterances than the
+        ``first`` in training, or the history has begun."""
+        try:
+            BestEpoch.of(next(iter(before.values()))).gain_of(first)
+        except ValueError:
+            return
+        if not len(self.history):
+            self.history.append(-1, 0, before)
+
     def gain_of(self, headline: MIEstimate) -> tuple[float, float] | None:
         """Difference to the best epoch so far and its standard error, in nats; ``None`` where there is nothing to
         compare with: no epoch yet, or other utterances than then."""

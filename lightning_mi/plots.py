@@ -119,7 +119,7 @@ def bound_curve(history: History) -> Figure:
             markeredgecolor="black",
             markeredgewidth=0.8,
             linestyle="",
-            label=f"best, {best.headline.bound:.2f} ± {best.headline.stderr:.2f} at {when}",
+            label=f"best, {best.headline.bound:.2f} ± {best.headline.stderr:.2f}, {when}",
             zorder=5,
         )
         top = max(top, 0.1) * 1.05
@@ -196,6 +196,7 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
             color="white",
             markeredgecolor="black",
             markeredgewidth=0.8,
+            clip_on=False,
             linestyle="",
         )
         names, common = short_names(rows)
@@ -340,6 +341,11 @@ def _finish(axes: Axes, x: list[float], x_label: str, grid: bool = True) -> None
     if len(x) == 1:
         axes.set_xlim(x[0] - 0.5, x[0] + 0.5)
         axes.set_xticks(x)
+    if x_label == "epoch" and x[0] < 0:
+        epochs = MaxNLocator(integer=True, nbins=7).tick_values(0, max(1, x[-1]))
+        room = 0.06 * (x[-1] - x[0])  # for the first word
+        epochs = [epoch for epoch in epochs if x[0] + room < epoch <= x[-1]]
+        axes.set_xticks([x[0], *epochs], ["start", *(f"{epoch:.0f}" for epoch in epochs)])
     if grid:
         axes.grid(alpha=0.3)
     for side in ("top", "right"):
@@ -355,6 +361,8 @@ def _positions(history: History) -> tuple[list[float], str]:
 
 
 def _when(epoch: int, step: int, x_label: str) -> str:
+    if epoch < 0:
+        return "before training"
     return f"epoch {epoch}" if x_label == "epoch" else f"step {step:,}"
 
 

@@ -1,4 +1,4 @@
-"""Waveforms -> sections: one anchor and a partner at each distance, in every utterance that is long enough."""
+"""Utterances -> sections: one anchor and a partner at each distance, in every utterance that is long enough."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_mi.batches import Waveforms
 from lightning_mi.hashing import content_hash, mix, uniform
+from lightning_mi.layout import WAVEFORMS, Layout
 
 _FAR_AT_LEAST_SECONDS = 0.5
 _LOW_BITS = (1 << 55) - 1  # of a priority: the utterance's rank; above them stands the anchor's number
@@ -78,7 +79,8 @@ class Sections(NamedTuple):
     """The sections of n anchors in a batch, and of their partners.
 
     Attributes:
-        samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances.
+        samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances, each in the layout of
+            the batch: ``(n, 1 + G, 1, S)``, ``(n, 1 + G, S, F)`` or ``(n, 1 + G, F, S)`` where that is another.
         keys: ``(n,)`` int64 on the host, a hash of the utterance's samples and of the anchor's number in it.
         priorities: ``(n,)`` int64 on the host, not negative. Where not all can be used, the lowest should be:
             first anchors of all utterances come before second ones.
@@ -87,7 +89,6 @@ class Sections(NamedTuple):
         starts: ``(n, 1 + G)`` int64 on the host, the first sample of each section.
         too_short: How many other utterances of the batch had no room for the sections.
         silent: How many had a digitally silent (constant) or non-finite section.
-        has_channel: Whether the batch's waveforms were ``(B, 1, T)``.
     """
 
     samples: Tensor
@@ -98,7 +99,6 @@ class Sections(NamedTuple):
     starts: Tensor
     too_short: int
     silent: int
-    has_channel: bool
 
     def select(self, rows: Tensor | slice) -> Sections:
         """Those of some of the anchors: a mask ``(n,)`` bool on the host, or a slice."""
@@ -126,10 +126,12 @@ class SectionSampler:
     Args:
         segment_seconds: Length of a section.
         gaps: Distances from the anchor's end to its partners' starts; all partners come after it.
-        sample_rate: Of the waveforms, in Hz.
+        sample_rate: Of the waveforms, in Hz; of feature sequences the frames a second. Lengths and distances are
+            rounded to whole samples (frames), random distances up.
         seed: Any integer.
         pairs_per_utterance: The most anchors in one utterance; one, and one more for each further section's
             length that there is room for.
+        layout: How the utterances lie in the batch.
 
     Example:
         >>> import torch
@@ -142,9 +144,10 @@ class SectionSampler:
 
     segment_seconds: float
     gaps: tuple[Gap, ...]
-    sample_rate: int
+    sample_rate: float
     seed: int
     pairs_per_utterance: int = 1
+    layout: Layout = WAVEFORMS
 
     @property
     def segment(self) -> int:
@@ -157,28 +160,34 @@ class SectionSampler:
         return 2 * self.segment + max(self._gap_samples())
 
     def _gap_samples(self) -> list[int]:
-        return [round(gap.seconds * self.sample_rate) for gap in self.gaps]
+        lengths = [gap.seconds * self.sample_rate for gap in self.gaps]
+        # "At least" half a second is a promise.
+        return [
+            math.ceil(length) if gap.random else round(length)
+            for gap, length in zip(self.gaps, lengths, strict=True)
+        ]
 
     def __call__(self, waveforms: Waveforms) -> Sections:
         """Cut the sections of every utterance that is long enough and not silent where they fall."""
         lengths = waveforms.lengths
         assert lengths is not None
-        samples = waveforms.samples.reshape(waveforms.samples.shape[0], -1)
-        long_enough = torch.nonzero(lengths.to(samples.device) >= self.shortest)[:, 0]
-        samples, lengths = samples[long_enough], lengths.to(samples.device)[long_enough]
-        utterances, lengths = content_hash(samples, lengths).cpu(), lengths.cpu()
+        frames = self.layout.frames(waveforms.samples)  # (B, T, F)
+        long_enough = torch.nonzero(lengths.to(frames.device) >= self.shortest)[:, 0]
+        frames, lengths = frames[long_enough], lengths.to(frames.device)[long_enough]
+        utterances = content_hash(frames.flatten(1), lengths * frames.shape[2]).cpu()
+        lengths = lengths.cpu()
         rows, rounds = self._anchors(lengths)
         starts = self._starts(utterances[rows], rounds, lengths[rows])
-        firsts = starts.to(samples.device) + (rows * samples.shape[1]).to(samples.device)[:, None]
-        cut = samples.flatten()[firsts[:, :, None] + torch.arange(self.segment, device=samples.device)]
-        sounding = ((cut != cut[..., :1]).any(dim=2) & torch.isfinite(cut).all(dim=2)).all(dim=1)
+        firsts = starts.to(frames.device) + (rows * frames.shape[1]).to(frames.device)[:, None]
+        cut = frames.flatten(0, 1)[firsts[:, :, None] + torch.arange(self.segment, device=frames.device)]
+        sounding = (_is_sounding(cut) & torch.isfinite(cut).flatten(2).all(dim=2)).all(dim=1)
         used = sounding.cpu()
         groups = utterances
         if waveforms.groups is not None:
             groups = waveforms.groups.to(long_enough.device)[long_enough].to("cpu", torch.int64)
         rank = (mix(utterances, self.seed)[rows] >> 8) & _LOW_BITS
         return Sections(
-            samples=cut[sounding],
+            samples=self.layout.restore(cut[sounding], like=waveforms.samples),
             keys=mix(utterances[rows] + rounds)[used],
             priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
             groups=groups[rows][used],
@@ -186,7 +195,6 @@ class SectionSampler:
             starts=starts[used],
             too_short=waveforms.samples.shape[0] - len(long_enough),
             silent=len(utterances) - len(rows[used].unique()),
-            has_channel=waveforms.samples.ndim == 3,
         )
 
     def _anchors(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,3 +220,9 @@ class SectionSampler:
         one anchor apart."""
         share = uniform(mix(utterances) + rounds, seed=1000 * self.seed + number)
         return (share * (highest + 1)).long()
+
+
+def _is_sounding(cut: Tensor) -> Tensor:
+    """Which of the sections ``(n, 1 + G, S, F)`` change over time; of one frame alone, which are not all zeros."""
+    before = cut[:, :, :1] if cut.shape[2] > 1 else 0
+    return (cut != before).flatten(2).any(dim=2)

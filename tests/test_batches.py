@@ -6,6 +6,7 @@ import torch
 from transformers import BatchFeature
 
 from lightning_mi.batches import UnknownStructureError, Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.layout import Layout
 
 B, T = 3, 1000
 LENGTHS = torch.tensor([1000, 600, 800])
@@ -125,3 +126,84 @@ def test_own_function_that_errs_is_named(found, message):
     with pytest.raises(UnknownStructureError, match=message) as raised:
         check_waveforms(found, None)
     assert "`batch_to_waveforms`" in str(raised.value)
+
+
+# ---- feature sequences
+
+F = 6
+FRAMES = torch.tensor([90, 40, 70])
+MASK_OF_FRAMES = torch.arange(90) < FRAMES[:, None]
+SEQUENCES = torch.randn(B, 90, F) * MASK_OF_FRAMES[..., None]
+LOG_MEL = SEQUENCES.masked_fill(~MASK_OF_FRAMES[..., None], -11.5)  # padded with the floor, not with zeros
+ONE_BY_ONE = [SEQUENCES[i, : FRAMES[i]] for i in range(B)]
+
+
+@pytest.mark.parametrize("time_dim", [1, 2])
+@pytest.mark.parametrize(
+    "batch",
+    [
+        SEQUENCES,
+        (SEQUENCES, torch.tensor([3, 1, 0])),
+        (SEQUENCES, FRAMES),
+        (LOG_MEL, FRAMES),
+        (LOG_MEL, MASK_OF_FRAMES),
+        [LOG_MEL, torch.randn(B, 90), ~MASK_OF_FRAMES],
+        {"input_features": LOG_MEL, "attention_mask": MASK_OF_FRAMES.long(), "labels": torch.zeros(B, 20)},
+        {"fbank": LOG_MEL, "padding_mask": ~MASK_OF_FRAMES},
+        {"mel": LOG_MEL, "mel_lengths": FRAMES, "audio": torch.randn(B, 20_000)},
+        {"eeg": SEQUENCES, "target": torch.randn(B, 5, 4)},
+        {"clips": SEQUENCES, "subject": torch.tensor([[4], [4], [2]])},
+        {"features": LOG_MEL, "lens": FRAMES / 90},
+        {"audio": torch.randn(B, F, 90), "Features": SEQUENCES},
+        ONE_BY_ONE,
+        {"x": ONE_BY_ONE, "subject": torch.arange(B)},
+        (SEQUENCES, (torch.randn(B, 90), torch.randn(B, 90))),  # pitch and energy are no list of sequences
+    ],
+)
+def test_structures_of_sequences(batch, time_dim):
+    def turned(node):
+        if isinstance(node, dict):
+            return {key: turned(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return type(node)(turned(value) for value in node)
+        is_sequence = node.shape[-1] == F and node.is_floating_point()
+        return node.mT if time_dim == 2 and is_sequence else node
+
+    samples, lengths, groups = waveforms_in_batch(turned(batch), Layout(time_dim))
+    found = samples if time_dim == 1 else samples.mT
+    assert torch.equal(found * MASK_OF_FRAMES[..., None], SEQUENCES)
+    assert torch.equal(lengths, FRAMES)
+    assert groups is None
+
+
+def test_labels_that_reach_up_to_the_number_of_frames_are_not_lengths():
+    batch = (torch.randn(B, 90, F), torch.tensor([90, 3, 12]))
+    assert waveforms_in_batch(batch, Layout(1)).lengths.tolist() == [90] * B
+
+
+@pytest.mark.parametrize(
+    ("batch", "layout", "message"),
+    [
+        ((SEQUENCES, SEQUENCES), Layout(1), r"holds the feature sequences: expected.*\(B, T, F\), found 2"),
+        (torch.randn(B, T), Layout(2), r"\(B, F, T\), found none(.|\n)*leave `time_dim` at None"),
+        (SEQUENCES, Layout(), r"Feature sequences need `time_dim=`: 1 for \(B, T, F\), -1 for \(B, F, T\)"),
+        (torch.randn(B, 1, F, 90), Layout(2), r"found none in\n  batch: Tensor of shape \(3, 1, 6, 90\)"),
+        (SEQUENCES.long(), Layout(1), "torch.int64"),
+        (
+            {"features": SEQUENCES, "attention_mask": MASK_OF_FRAMES.flip(1)},
+            Layout(1),
+            "mask of padding(.|\n)*the feature sequences and their lengths",
+        ),
+    ],
+)
+def test_sequences_that_cannot_be_told_are_shown(batch, layout, message):
+    with pytest.raises(UnknownStructureError, match=message) as raised:
+        waveforms_in_batch(batch, layout)
+    assert "`batch_to_waveforms=`" in str(raised.value)
+
+
+def test_own_function_may_give_sequences():
+    assert check_waveforms(SEQUENCES, None, Layout(1)).lengths.tolist() == FRAMES.tolist()
+    assert check_waveforms((SEQUENCES.mT, FRAMES + 90), None, Layout(2)).lengths.tolist() == [90] * B
+    with pytest.raises(UnknownStructureError, match=r"must give feature sequences.*\(B, T, F\), got.*\(3, 1000\)"):
+        check_waveforms(WAVES, None, Layout(1))

@@ -70,6 +70,7 @@ CASES = {
         {"pairs_per_utterance": 3, "segment_seconds": 0.25, "batch_to_waveforms": with_speakers},
     ),
     "a process without a usable utterance": (lambda: with_short_ones(utterances(200)), {}),
+    "feature sequences": (lambda: utterances(101).unfold(1, 50, 50), {"time_dim": 1, "sample_rate": 20}),
     "fewer utterances than processes need": (lambda: utterances(5), {}),
 }
 

@@ -68,6 +68,47 @@ def test_transformers_pretraining_head_is_left_out():
     assert output_of(find_encoder(Wraps(model=model))).shape[-1] == 16
 
 
+def test_transformers_models_of_features():
+    features = torch.randn(3, 40, 20)
+    config = transformers.Wav2Vec2BertConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        feature_projection_input_dim=20,
+        add_adapter=False,
+    )
+    model = transformers.Wav2Vec2BertModel(config).eval()
+    encoder = find_encoder(Wraps(holder=nn.Sequential(model)), of_features=True)
+    torch.testing.assert_close(output_of(encoder, features), model(features).last_hidden_state)
+    config = transformers.Speech2TextConfig(
+        vocab_size=9,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        input_feat_per_channel=20,
+        conv_channels=16,
+    )
+    model = transformers.Speech2TextForConditionalGeneration(config).eval()
+    encoder = find_encoder(Wraps(model=model), of_features=True)  # its encoder: the decoder wants words
+    torch.testing.assert_close(output_of(encoder, features), model.model.encoder(features).last_hidden_state)
+
+
+def test_models_of_waveforms_are_not_asked_for_features():
+    features = torch.randn(3, 1, 2000)  # one feature is no channel
+    module = Wraps(teacher=wav2vec2(), hubert=transformers.HubertModel(transformers_config("Hubert")))
+    with pytest.raises(
+        ValueError, match=r"how to embed feature sequences.*no transformers model of `input_features`"
+    ):
+        find_encoder(module, of_features=True)
+    encoder = find_encoder(module, embed=lambda x: x.mT, of_features=True)
+    assert torch.equal(output_of(encoder, features), features.mT)
+
+
 def test_the_model_in_training_is_chosen():
     teacher, student = wav2vec2().eval().requires_grad_(False), wav2vec2().eval()
     encoder = find_encoder(Wraps(teacher=teacher, student=student))

@@ -140,7 +140,7 @@ def run(with_it, make=Restless, callbacks=(), wrap=None, validation=None, argume
     pl.seed_everything(3, verbose=False)
     random.seed(3)
     model, witness = make(), Witness()
-    guests = [Counts(num_clusters=4, sample_rate=SAMPLE_RATE, **(arguments or {}))] if with_it else []
+    guests = [Counts(**{"num_clusters": 4, "sample_rate": SAMPLE_RATE} | (arguments or {}))] if with_it else []
     made = [make_callback() for make_callback in callbacks]
     trainer = quiet_trainer(**({"max_epochs": 3} | settings), callbacks=[*guests, *made, witness])
     train, val = loaders()
@@ -190,6 +190,13 @@ MATRIX = {
     "anomaly detection": {"detect_anomaly": True, "limit_train_batches": 1, "max_epochs": 1},
     "pictures in TensorBoard": {"logger": lambda folder: TensorBoardLogger(folder)},
     "every second epoch": {"arguments": {"every_n_epochs": 2}},
+    "feature sequences": {
+        "arguments": {
+            "time_dim": 1,
+            "sample_rate": SAMPLE_RATE / 50,
+            "batch_to_waveforms": lambda x: x.unfold(1, 50, 50),
+        }
+    },
     "layers, gaps and pairs": {
         "arguments": {
             "layers": ["rnn", "out"],

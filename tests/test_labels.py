@@ -111,6 +111,42 @@ def test_metric_is_the_function_and_close_to_the_closed_form():
     assert metric.compute().item() == pytest.approx(math.log(6), abs=0.03)
 
 
+def of_channel(classes, error):
+    """I(Z; Y) where Y is the class of Z but for a share ``error`` that is any other: log K - h(e) - e log(K - 1)."""
+    binary = sum(-p * math.log(p) for p in (error, 1 - error) if p > 0)
+    return math.log(classes) - binary - error * math.log(classes - 1)
+
+
+def noisy(latent, classes, error):
+    others = (latent + torch.randint(1, classes, latent.shape)) % classes
+    return torch.where(torch.rand(latent.shape) < error, others, latent)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.1, 0.4, 5 / 6])
+def test_discrete_latent_mixture_has_its_closed_form(error):
+    z, latent = mixture(num=4000)
+    labels = noisy(latent, 6, error)
+    estimate = labeled_mi_bound(z, labels)
+    truth = of_channel(6, error)
+    assert truth - 3 * estimate.stderr - 0.01 < estimate.bound < truth + 3 * estimate.stderr + 0.001
+    assert estimate.entropy == pytest.approx(math.log(6), abs=0.01)
+
+
+def test_the_callback_has_the_closed_form_too():
+    """Two sections of a sequence share a class, its label is wrong at times: log K and the channel's information."""
+    latent = torch.arange(800) % 6
+    frames = torch.randn(6, 8)[latent][:, None] + 0.1 * torch.randn(800, 20, 8)
+    data = DataLoader(list(zip(frames, noisy(latent, 6, 0.2), strict=True)), batch_size=100)
+    logged, said = validate(
+        batches=data, num_clusters=6, labels={"class": 1}, time_dim=1, sample_rate=10, embed=lambda x: x
+    )
+    assert not said
+    assert logged["val/mi_bound"] == pytest.approx(math.log(6), abs=0.03)
+    assert logged["mi_bound/input"] == pytest.approx(math.log(6), abs=0.03)
+    bound, stderr = (logged[f"mi_bound/labels/class/{name}"] for name in ("bound", "stderr"))
+    assert of_channel(6, 0.2) - 3 * stderr - 0.02 < bound < of_channel(6, 0.2) + 3 * stderr
+
+
 def test_unlabelled_rows_are_left_out():
     z, labels = mixture()
     groups = torch.arange(1200) // 2

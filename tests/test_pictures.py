@@ -11,10 +11,11 @@ import torch
 from histories import history
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
-from support import quiet_trainer
+from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
+from lightning_mi import MIBoundCallback
 from lightning_mi.history import History
 from lightning_mi.pictures import Pictures, lay_out
 
@@ -241,3 +242,24 @@ def test_a_layout_that_fails_is_a_warning():
 
     with pytest.warns(UserWarning, match="custom scalars lack the layout of .*disk full"):
         lay_out(trainer_with(Fails()), ["val/mi_bound"])
+
+
+# ---- the column before training
+
+
+@pytest.mark.parametrize("case", ["same", "other module", "other utterances", "nothing before"])
+def test_pictures_begin_with_the_validation_before_the_fit(case):
+    one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
+    trainer = quiet_trainer(callbacks=[one], max_epochs=2)
+    module, x = TinySpeechModel(), utterances(96)
+    if case != "nothing before":
+        before = utterances(96, seed=1) if case == "other utterances" else x
+        trainer.validate(module, loader(before), verbose=False)
+        untrained = trainer.callback_metrics["val/mi_bound"].item()
+    trainer.fit(TinySpeechModel() if case == "other module" else module, loader(x), loader(x))
+    found = [(each.epoch, each.step) for each in one._memory.history]
+    assert found == [(-1, 0)] * (case == "same") + [(0, 3), (1, 6)]
+    if case == "same":
+        assert next(iter(one._memory.history)).headline.bound == pytest.approx(untrained, abs=1e-4)
+        again = History.from_state(one._memory.history.state())
+        assert [each.epoch for each in again] == [-1, 0, 1]

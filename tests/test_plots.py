@@ -47,10 +47,26 @@ def test_the_curve_is_the_headline_with_two_standard_errors():
     assert corners[:, 1].min() == pytest.approx(0.5 - 0.06)
     assert corners[:, 1].max() == pytest.approx(1.5 + 0.06)
     assert line(axes, "best").get_xydata() == pytest.approx(np.array([[1, 1.5]]))
-    assert "best, 1.50 ± 0.03 at epoch 1" in labels(axes)
+    assert "best, 1.50 ± 0.03, epoch 1" in labels(axes)
     assert axes.get_xlabel() == "epoch"
     assert axes.get_ylabel() == "lower bound (nats)"
     assert axes.get_title() == "Mutual information of two sections"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 12, 90])
+def test_a_validation_before_training_is_called_start(epochs):
+    made = History()
+    for epoch in range(-1, epochs):
+        bounds = {(f"layers.{layer}", "near"): estimate(1.0 - 0.01 * (epoch + 1) * layer) for layer in (1, 0)}
+        made.append(epoch, 10 * (epoch + 1), bounds)
+    for draw in (plots.bound_curve, plots.layer_map):
+        axes = draw(made).axes[0]
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        assert names[0] == "start"
+        assert axes.get_xticks()[0] == -1
+        assert names[1:] == [f"{tick:.0f}" for tick in axes.get_xticks()[1:]]
+        assert len(names) <= 9
+    assert "best: 1.00 nats, layer 0, before training" in axes.get_title()
 
 
 def test_near_ceilings_are_lines():
@@ -96,7 +112,7 @@ def test_several_validations_an_epoch_are_drawn_over_steps():
         assert axes.get_xlabel() == "training step"
     (axes,) = plots.bound_curve(made).axes
     assert list(line(axes, "bound").get_xdata()) == [0, 50, 100, 150]
-    assert "best, 4.00 ± 0.03 at step 150" in labels(axes)
+    assert "best, 4.00 ± 0.03, step 150" in labels(axes)
 
 
 def test_the_layer_of_the_headline_is_named_where_there_are_several():

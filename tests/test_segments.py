@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_mi.batches import Waveforms
+from lightning_mi.layout import Layout
 from lightning_mi.segments import SectionSampler, parse_gaps
 
 RATE = 1000
@@ -56,8 +57,7 @@ def test_place_depends_on_the_utterance_and_the_seed_alone():
     assert torch.equal(again.keys, whole.keys[order])
     assert torch.equal(again.samples, whole.samples[order])
     one = sampler(["near", "far"])(Waveforms(x[7:8, None, : lengths[7]], lengths[7:8]))
-    assert torch.equal(one.samples[0], whole.samples[7])
-    assert one.has_channel
+    assert torch.equal(one.samples[0, :, 0], whole.samples[7])  # in the layout of the batch
     other = sampler(["near", "far"], seed=1)(Waveforms(x, lengths))
     assert torch.equal(other.keys, whole.keys)
     assert not torch.equal(other.samples, whole.samples)
@@ -139,3 +139,66 @@ def test_bad_gaps_are_named(gaps, error, message):
     with pytest.raises(error, match=message) as raised:
         parse_gaps(gaps)
     assert "`gap_seconds`" in str(raised.value)
+
+
+# ---- feature sequences
+
+
+def of_frames(time_dim=1, gaps="near", seconds=0.5, rate=31.25):
+    return SectionSampler(seconds, parse_gaps(gaps), rate, seed=0, layout=Layout(time_dim))
+
+
+def test_sequences_of_one_feature_are_cut_as_waveforms():
+    x, lengths = torch.randn(50, 3000), torch.randint(1600, 3001, (50,))
+    expected = sampler(["near", "far"])(Waveforms(x, lengths))
+    for time_dim, dim in ((1, 2), (2, 1)):
+        one = of_frames(time_dim, ["near", "far"], rate=RATE)(Waveforms(x.unsqueeze(dim), lengths))
+        assert torch.equal(one.samples.squeeze(dim + 1), expected.samples)
+        for name in ("keys", "priorities", "groups", "rows", "starts"):
+            assert torch.equal(getattr(one, name), getattr(expected, name)), name
+
+
+@pytest.mark.parametrize("time_dim", [1, 2])
+def test_sections_of_sequences_are_whole(time_dim):
+    """Each value says in which row, at which frame and in which feature it stands."""
+    x = 1e4 * torch.arange(20)[:, None, None] + 10 * torch.arange(200)[:, None] + torch.arange(3) + 1
+    lengths = torch.randint(60, 201, (20,))
+    sections = of_frames(time_dim, gaps=["far", 0.25])(Waveforms(x if time_dim == 1 else x.mT, lengths))
+    cut = sections.samples if time_dim == 1 else sections.samples.mT
+    assert cut.shape == (20, 3, 16, 3)  # 15.6 frames
+    for row, (first, near, far) in enumerate(sections.starts[:, [0, 2, 1]].tolist()):
+        for section, start in enumerate((first, far, near)):
+            assert torch.equal(cut[row, section], x[row, start : start + 16])
+        assert near - first == 16 + 8  # 7.8 frames
+        assert far - first >= 16 + 16  # half a second is more than 15 frames
+        assert max(near, far) + 16 <= lengths[row]
+
+
+def test_the_name_of_a_sequence_is_its_frames_in_their_order():
+    x, lengths = torch.randn(4, 100, 5), torch.tensor([100, 80, 100, 64])
+    keys = of_frames()(Waveforms(x, lengths)).keys
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 30), value=9.0)
+    assert torch.equal(of_frames()(Waveforms(padded, lengths)).keys, keys)
+    assert torch.equal(of_frames(2)(Waveforms(padded.mT, lengths)).keys, keys)
+    for other in (x.flip(2), x.roll(1, dims=1), x[..., [1, 0, 2, 3, 4]]):
+        assert not torch.isin(of_frames()(Waveforms(other, lengths)).keys, keys).any()
+
+
+def test_silent_and_broken_sequences_are_left_out_and_counted():
+    x = torch.randn(6, 32, 4)
+    x[0] = 0
+    x[1, 16:] = x[1, 16]  # a frame that stands still is silence too
+    x[2, 20, 3] = float("nan")
+    x[3, 5, 0] = float("inf")
+    x[4, :, 1] = 0  # a dead channel is none
+    sections = of_frames()(Waveforms(x, torch.full((6,), 32)))
+    assert sections.silent == 4
+    assert sections.rows.tolist() == [4, 5]
+
+
+def test_sections_of_one_frame():
+    x = torch.randn(3, 2, 4)
+    x[1, 1] = 0
+    sections = of_frames(seconds=1, rate=1)(Waveforms(x, torch.full((3,), 2)))
+    assert torch.equal(sections.samples, x[[0, 2], :, None])
+    assert sections.silent == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ class AudioFolderDataModule(SpeechDataModule):
         val_fraction: Expected part of the files that goes to validation.
         num_workers: Worker processes of each data loader.
         seed: Another seed draws another split.
+        max_seconds: Leave out files longer than this: one of them pads a whole validation batch to its length.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -58,6 +60,7 @@ class AudioFolderDataModule(SpeechDataModule):
         val_fraction: float = 0.2,
         num_workers: int = 0,
         seed: int = 0,
+        max_seconds: float = math.inf,
     ) -> None:
         super().__init__(sample_rate, batch_size, crop_seconds, val_fraction, num_workers, seed)
         roots = [root] if isinstance(root, str | Path) else list(root)
@@ -65,8 +68,11 @@ class AudioFolderDataModule(SpeechDataModule):
             raise ValueError("root=[]: expected at least one folder")
         if min_seconds < 0:
             raise ValueError(f"min_seconds={min_seconds}: expected 0 or more")
+        if max_seconds <= max(min_seconds, _SHORTEST_SECONDS):
+            raise ValueError(f"max_seconds={max_seconds}: expected more than min_seconds={min_seconds} and 0.1")
         self.roots = tuple(Path(folder).expanduser().absolute() for folder in roots)
         self.min_seconds = min_seconds
+        self.max_seconds = max_seconds
         self.memory_gb = memory_gb
 
     def load_recordings(self) -> Sequence[Recording]:
@@ -82,7 +88,7 @@ class AudioFolderDataModule(SpeechDataModule):
     def _decode(self) -> list[Recording]:
         recordings: list[Recording] = []
         unreadable: list[str] = []
-        short = 0
+        short = long = 0
         memory = self.memory_gb * 1e9
         shortest = max(self.min_seconds, _SHORTEST_SECONDS) * self.sample_rate
         for path, utterance in self._files():
@@ -95,6 +101,8 @@ class AudioFolderDataModule(SpeechDataModule):
                 unreadable.append(f"{path} (empty)")
             elif len(waveform) < shortest:
                 short += 1
+            elif len(waveform) > self.max_seconds * self.sample_rate:
+                long += 1
             elif 2 * len(waveform) <= memory:
                 memory -= 2 * len(waveform)
                 recordings.append(Recording(utterance, partial(from_int16, to_int16(waveform))))
@@ -108,6 +116,8 @@ class AudioFolderDataModule(SpeechDataModule):
         if short:
             seconds = max(self.min_seconds, _SHORTEST_SECONDS)
             warnings.warn(f"left out {short} file(s) shorter than {seconds} s", stacklevel=2)
+        if long:
+            warnings.warn(f"left out {long} file(s) longer than {self.max_seconds} s", stacklevel=2)
         if not recordings:
             raise ValueError(
                 f"root={self._shown_roots()}: no usable audio file there; expected files with one of the "

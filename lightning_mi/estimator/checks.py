@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -64,6 +65,14 @@ def check_int(name: str, value: int) -> None:
     """Raise unless ``value`` is an int."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"`{name}` must be an int, got {value!r} of type {type(value).__name__}.")
+
+
+def check_positive_number(name: str, value: float, unit: str) -> None:
+    """Raise unless ``value`` is a positive, finite number; ``unit`` says of what."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`{name}` must be a number of {unit}, got {value!r} of type {type(value).__name__}.")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"`{name}` must be a positive number of {unit}, got {value!r}.")
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:

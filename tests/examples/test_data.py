@@ -317,6 +317,17 @@ def test_audio_folder_min_seconds_and_memory_limit(folder: Path) -> None:
         torch.testing.assert_close(a, b, atol=2**-15, rtol=0)
 
 
+def test_audio_folder_max_seconds(tmp_path: Path) -> None:
+    for i in range(4):
+        write_tone(tmp_path / f"{i}.wav", 0.2 + 0.5 * i)
+    datamodule = AudioFolderDataModule(tmp_path, val_fraction=1.0, min_seconds=0.5, max_seconds=1.2)
+    with pytest.warns(UserWarning, match=r"left out 1 file\(s\) longer than 1.2 s"):
+        datamodule.setup()
+    assert [utterance.id for utterance in datamodule.val_utterances] == ["1.wav", "2.wav"]
+    with pytest.raises(ValueError, match=r"max_seconds=0.5: expected more than min_seconds=0.5"):
+        AudioFolderDataModule(tmp_path, min_seconds=0.5, max_seconds=0.5)
+
+
 def test_audio_folder_trains_on_short_files_and_long_ones(tmp_path: Path) -> None:
     for i in range(6):
         write_tone(tmp_path / f"{i}.wav", 0.2 + 0.6 * i)
