@@ -120,7 +120,8 @@ class MIBoundCallback(Callback):
             (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
         warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
             validation before; the first one, that after a resume, and one with other pairs start afresh. The curve
-            is a little smoother (see ``examples/benchmarks/warm_start.py``).
+            is smoother and a little lower, since the clusters stay near those of the first epochs: in a run of APC
+            0.010 in place of 0.024 nats of noise, and 0.034 nats less (``examples/benchmarks/warm_start.py``).
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
             -1 for ``(B, F, T)``. The encoder gets sections in the same layout: a transformers model of
             ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.

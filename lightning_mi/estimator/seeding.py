@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_mi.estimator.products import nearest
 
 _ROWS_PER_CENTER = 16  # among which candidates are drawn,
 _FEWEST_ROWS = 1024  # but never fewer than these
-_CANDIDATES_PER_CENTER = 4
+_CANDIDATES_PER_CENTER = 4  # and 2 beyond this many centers
+_MANY_CENTERS = 512
 _ROUNDS = 5  # in which the candidates are drawn
-_STARTS = 4  # of which the best is kept
+_STARTS = 4  # of which the best is kept, fewer beyond 128 centers
 _REFINEMENTS = 2  # iterations of each start on the candidates
 _LADDER_TOP = 2.0**30  # the largest weight of a draw, as a whole number
-_SAME = 1e-12  # of the sum of their squares: candidates that are no farther apart are the same
+_SAME = 1e-6  # of the sum of their squares: what rounding leaves between equal points is no distance
 
 
 def seed_centers(points: Tensor, num_clusters: int, seed: int) -> Tensor:
@@ -25,8 +28,8 @@ def seed_centers(points: Tensor, num_clusters: int, seed: int) -> Tensor:
     A few candidates for each centre are drawn among an even sample of the points, many at a time, each with a
     probability in proportion to its squared distance from those drawn before. They are weighted by how many of the
     sample are nearest to them, and k-means on them, from the best of several starts by k-means++, gives the
-    centres. On a GPU this is some hundred kernels, whatever K; the loop over the centres runs on the host, over a
-    few candidates, whose coordinates are all that leaves the device.
+    centres. On a GPU this is some hundred kernels, whatever K: the loop over the centres runs on the host, and the
+    distances between the candidates are all that leaves the device.
 
     Returns:
         ``(K', D)`` float32 on the device of ``points``, K' at most ``num_clusters``.
@@ -41,10 +44,23 @@ def seed_centers(points: Tensor, num_clusters: int, seed: int) -> Tensor:
         [0.5, 8.5]
     """
     sample = points[:: max(1, points.shape[0] // max(_FEWEST_ROWS, _ROWS_PER_CENTER * num_clusters))]
+    per_center = _CANDIDATES_PER_CENTER if num_clusters <= _MANY_CENTERS else _CANDIDATES_PER_CENTER // 2
     generator = torch.Generator().manual_seed(seed)  # on the host: the same draws on every device
-    candidates = _candidates(sample, _CANDIDATES_PER_CENTER * num_clusters, generator)
-    counts = torch.bincount(nearest(sample, candidates)[1], minlength=len(candidates))
-    return _thin_out(candidates.double().cpu(), counts.double().cpu(), num_clusters, generator).to(points)
+    candidates = _candidates(sample, per_center * num_clusters, generator)
+    weights = torch.bincount(nearest(sample, candidates)[1], minlength=len(candidates)).to(candidates.dtype)
+    squares = candidates.square().sum(dim=1)
+    both = squares[:, None] + squares
+    apart = torch.addmm(both, candidates, candidates.T, alpha=-2)
+    apart = torch.where(apart > _SAME * both, apart, 0)
+    trials = 2 + int(math.log(num_clusters))
+    starts = max(1, min(_STARTS, _MANY_CENTERS // num_clusters))
+    draws = torch.rand(num_clusters, starts, trials, dtype=torch.float64, generator=generator)
+    chosen = _spread_out(apart.cpu().numpy(), weights.cpu().numpy(), draws.numpy())
+    refined = [
+        _refine(candidates, weights, candidates[torch.from_numpy(rows).to(points.device)]) for rows in chosen
+    ]
+    best = int(torch.stack([cost for _, cost in refined]).argmin())
+    return refined[best][0]
 
 
 def _candidates(points: Tensor, wanted: int, generator: torch.Generator) -> Tensor:
@@ -55,7 +71,7 @@ def _candidates(points: Tensor, wanted: int, generator: torch.Generator) -> Tens
     last = num_rows - 1
     draws = torch.rand(_ROUNDS, -(-wanted // _ROUNDS), dtype=torch.float64, generator=generator).to(points.device)
     # What rounding leaves between equal points is no distance.
-    squares = points.square().sum(dim=1) * (1 - 1e-6)
+    squares = points.square().sum(dim=1) * (1 - _SAME)
     distance = torch.full_like(squares, torch.inf)
     weights = torch.ones_like(squares)
     chosen = []
@@ -69,55 +85,51 @@ def _candidates(points: Tensor, wanted: int, generator: torch.Generator) -> Tens
     return points[torch.cat(chosen).unique()]
 
 
-def _thin_out(candidates: Tensor, weights: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
-    """Weighted k-means of ``candidates`` ``(C, D)`` float64 on the host, from the best of several starts."""
-    starts = [
-        _refine(candidates, weights, candidates[rows])
-        for rows in _spread_out(candidates, weights, num_clusters, generator)
-    ]
-    return min(starts, key=lambda start: start[1])[0]
-
-
 def _spread_out(
-    candidates: Tensor, weights: Tensor, num_clusters: int, generator: torch.Generator
-) -> list[Tensor]:
-    """K-means++ from several starts at once: the rows of each. Of several rows drawn each time the one is kept
-    that leaves the smallest sum of squared distances.
+    apart: NDArray[np.float32], weights: NDArray[np.float32], draws: NDArray[np.float64]
+) -> list[NDArray[np.int64]]:
+    """Weighted k-means++ from several starts at once: the chosen rows of each. Of several rows drawn each time the
+    one is kept that leaves the smallest sum of squared distances. In numpy, whose small steps are quick.
+
+    Args:
+        apart: ``(C, C)``, squared distances of the candidates.
+        weights: ``(C,)``.
+        draws: ``(K, S, M)`` uniform numbers, for M rows at each of K steps of S starts.
 
     Source:
         Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, the several rows in
         their conclusion.
     """
-    num_rows, trials = candidates.shape[0], 2 + int(math.log(num_clusters))
-    draws = torch.rand(num_clusters, _STARTS, trials, dtype=torch.float64, generator=generator)
-    squares = candidates.square().sum(dim=1)
-    distance = candidates.new_full((_STARTS, num_rows), torch.inf)
-    mass = weights.expand(_STARTS, num_rows)
-    chosen, totals = [], []
-    each = torch.arange(_STARTS)
-    for draw in draws:
-        ladder = mass.cumsum(dim=1)
-        rows = torch.searchsorted(ladder, draw * ladder[:, -1:], right=True).clamp_(max=num_rows - 1)
-        both = squares + squares[rows, None]
-        apart = torch.addmm(both.flatten(0, 1), candidates[rows.flatten()], candidates.T, alpha=-2).view_as(both)
-        apart = torch.where(apart > _SAME * both, apart, 0)
-        apart = torch.minimum(apart, distance[:, None])
-        best = (apart @ weights).argmin(dim=1)
-        distance = apart[each, best]
+    num_rows, (num_clusters, num_starts, _) = len(weights), draws.shape
+    each = np.arange(num_starts)
+    distance = np.full((num_starts, num_rows), np.float32(np.inf))
+    mass = np.broadcast_to(weights, distance.shape)
+    chosen = np.empty((num_clusters, num_starts), dtype=np.int64)
+    alive = np.empty((num_clusters, num_starts), dtype=bool)
+    for number, draw in enumerate(draws):
+        ladder = mass.cumsum(axis=1, dtype=np.float64)
+        total = ladder[:, -1:]
+        alive[number] = total[:, 0] > 0
+        # One ladder for all starts, each a unit long.
+        ladder = ladder / np.where(total > 0, total, 1) + each[:, None]
+        rows = ladder.ravel().searchsorted((draw + each[:, None]).ravel(), side="right") % num_rows
+        nearer = np.minimum(apart[rows].reshape(*draw.shape, num_rows), distance[:, None])
+        best = (nearer @ weights).argmin(axis=1)
+        distance = nearer[each, best]
         mass = distance * weights
-        chosen.append(rows[each, best])
-        totals.append(ladder[:, -1])
-    alive = torch.stack(totals, dim=1) > 0
-    return [rows[kept].unique() for rows, kept in zip(torch.stack(chosen, dim=1), alive, strict=True)]
+        chosen[number] = rows.reshape(draw.shape)[each, best]
+    return [np.unique(rows[kept]) for rows, kept in zip(chosen.T, alive.T, strict=True)]
 
 
-def _refine(candidates: Tensor, weights: Tensor, centers: Tensor) -> tuple[Tensor, float]:
-    """A few of Lloyd's iterations, and the weighted sum of squared distances before the last."""
-    cost = math.inf
+def _refine(candidates: Tensor, weights: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """A few of Lloyd's iterations, and the weighted sum of squared distances (less a constant) before the last."""
+    cost = weights.new_zeros(())
+    names = torch.arange(len(centers), device=centers.device)
     for _ in range(_REFINEMENTS):
-        apart, member_of = torch.cdist(candidates, centers).min(dim=1)
-        cost = float((apart.square() * weights).sum())
-        mass = centers.new_zeros(len(centers)).index_add_(0, member_of, weights)
-        sums = torch.zeros_like(centers).index_add_(0, member_of, candidates * weights[:, None])
-        centers = torch.where(mass[:, None] > 0, sums / mass.clamp(min=1e-30)[:, None], centers)
+        half_apart, member_of = nearest(candidates, centers)
+        cost = half_apart @ weights
+        # No scatter: a GPU's is not repeatable.
+        hits = (member_of[:, None] == names) * weights[:, None]
+        mass = hits.sum(dim=0)[:, None]
+        centers = torch.where(mass > 0, hits.T @ candidates / mass.clamp(min=1e-30), centers)
     return centers, cost
