@@ -1,7 +1,7 @@
 """transformers' wav2vec 2.0, pre-trained from scratch, and what neighbouring frames share in it.
 
 Its negatives come from the utterance itself: what lasts for all of it, the voice and the channel, tells no frame
-from another, and the objective does not ask for it. So the bound is taken between single frames, not between means.
+from another, and the objective does not ask for it. So the bound is taken between frames and not between means.
 
 python examples/wav2vec2.py
 """

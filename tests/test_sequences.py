@@ -1,6 +1,7 @@
 """The callback on feature sequences: `time_dim=` and a rate of frames in place of a sample rate."""
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from lightning_mi.embedding import find_encoder, pool
 from lightning_mi.epoch import ValidationEpoch
 from lightning_mi.frame_statistics import frame_statistics
 from lightning_mi.layout import Layout
+from lightning_mi.ranking import rank_models
 from lightning_mi.segments import SectionSampler, parse_gaps
 
 FRAME = 32
@@ -146,6 +148,14 @@ def test_without_torchaudio_there_is_an_input_baseline(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchaudio.functional", None)
     assert "mi_bound/input" in validate()[0]
     assert "mi_bound/input" not in validate(input_baseline=False)[0]
+
+
+def test_models_of_sequences_are_ranked():
+    models = {"gru": OfFrames(), "noise": lambda x: torch.randn(len(x), 4), "features": lambda x: x}
+    ranking = rank_models(models, loader(X), partial(MIBoundCallback, **SETTINGS), quiet_trainer)
+    bounds = {each.name: each.bound for each in ranking.models}
+    assert bounds["gru"] == pytest.approx(validate()[0]["val/mi_bound"], abs=1e-5)
+    assert next(iter(bounds)) == "gru"
 
 
 class InStep:
