@@ -22,6 +22,7 @@ from lightning_mi.epoch import (
     FIT_PAIRS_PER_CLUSTER,
     Key,
     NoEstimateError,
+    NullControl,
     ValidationEpoch,
     affordable_clusters,
 )
@@ -34,13 +35,17 @@ from lightning_mi.labels import parse_labels
 from lightning_mi.layout import parse_time_dim
 from lightning_mi.log_mel import log_mel_statistics
 from lightning_mi.memory import Memory
-from lightning_mi.metric import LabeledMIBound, MIBound
+from lightning_mi.metric import LabeledMIBound, MIBound, NullBound
 from lightning_mi.names import details, labeled_details
 from lightning_mi.pictures import Pictures, lay_out
 from lightning_mi.segments import SectionSampler, parse_gaps
+from lightning_mi.sketch import sketch
 from lightning_mi.strategies import ModelAccess
 
 K = TypeVar("K", bound=str | Key)
+
+_SIGNIFICANT = 3.0  # standard errors of the null above 0
+_FEW_COPIES = 0.01  # of the utterances
 
 
 class MIBoundCallback(Callback):
@@ -58,11 +63,12 @@ class MIBoundCallback(Callback):
 
     Logged, in ``fit``, ``validate`` and ``test`` alike, on every process: ``val/mi_bound`` (``log_name``), and
     under ``mi_bound/`` (the last part of ``log_name``) ``stderr``, ``entropy``, ``cross_entropy``, ``ceiling``
-    (log K), ``input`` (the same bound of the input's statistics), ``active_clusters``, ``pairs``, ``skipped``
-    (utterances left out) and ``seconds`` (wall clock of this callback, the slowest process). In ``fit``, from the
-    second value on, ``gain`` and ``gain_stderr``: by
-    how much the bound is above that of the best epoch before, utterance by utterance, and the standard error of
-    that difference. With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with ``layers``
+    (log K), ``input`` (the same bound of the input's statistics), ``null`` and ``null_stderr`` (of pairs that were
+    shuffled: 0 within its error), ``active_clusters``, ``pairs``, ``skipped`` (utterances left out) and
+    ``seconds`` (wall clock of this callback, the slowest process). In ``fit``, from the second value on, ``gain``
+    and ``gain_stderr``: by how much the bound is above that of the best epoch before, utterance by utterance, and
+    the standard error of that difference.
+    With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with ``layers``
     ``layers/<name>/bound`` and ``layers/<name>/stderr``, with ``labels`` ``labels/<name>/bound``,
     ``labels/<name>/stderr`` and ``labels/<name>/entropy``, and with both ``labels/<name>/layers/<name>/bound``.
 
@@ -116,6 +122,11 @@ class MIBoundCallback(Callback):
         input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel statistics: what
             a model has to beat. Measured at the first validation of a run; it needs torchaudio. With ``time_dim``
             the mean and the standard deviation over time of each feature.
+        null_control: Whether to log, as ``null`` and ``null_stderr``, what a probe that remembers finds in pairs
+            that were shuffled among utterances, copies together (:func:`lightning_mi.estimator.null.null_bound`):
+            0 within its error, unless utterances share sound across the split. Measured at the first validation of
+            a run; more than 3 standard errors are warned of. It holds 520 bytes a pair on the host.
+            With ``time_dim`` there is none: copies are known by their sound.
         plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
             (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
         warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
@@ -175,6 +186,7 @@ class MIBoundCallback(Callback):
         headline: str | None = None,
         labels: Any = None,
         input_baseline: bool = True,
+        null_control: bool = True,
         plot_every_n_epochs: int = 1,
         warm_start: bool = False,
         time_dim: int | None = None,
@@ -219,6 +231,7 @@ class MIBoundCallback(Callback):
         self.headline = headline
         self.input_baseline = input_baseline
         self.warm_start = warm_start
+        self.null_control = null_control
         self.plot_every_n_epochs = plot_every_n_epochs
         self.log_name = log_name
         # What decides the number, beside the model and the data: kept in the checkpoint.
@@ -369,12 +382,20 @@ class MIBoundCallback(Callback):
             return
         access = ModelAccess(trainer, pl_module)
         if trainer.state.fn != "fit":
-            self._memory.input = None  # other data, maybe
+            self._memory.input = self._memory.null = None  # other data, maybe
         due = self._memory.input is None and not trainer.sanity_checking and self._can_measure_input()
         self._measures_input, self._layer_names = due, encoder.layer_names
-        features = self._input_features if due else None
+        self._measures_null = self._memory.null is None and not trainer.sanity_checking and self._can_measure_null
         self._epoch = ValidationEpoch(
-            encoder, access, self._sampler, self.pooling, self._labels, features, self.max_pairs, self.seed
+            encoder,
+            access,
+            self._sampler,
+            self.pooling,
+            self._labels,
+            self._input_features if due else None,
+            self._sketch if self._measures_null else None,
+            self.max_pairs,
+            self.seed,
         )
 
     def _add_batch(self, trainer: Trainer, batch: Any) -> None:
@@ -398,28 +419,38 @@ class MIBoundCallback(Callback):
         with epoch.clock():
             try:
                 epoch.share()
-                metric = partial(
-                    MIBound, self._affordable_clusters(epoch.num_pairs), self.seed, self.quantizer, self.probe
-                )
+                clusters = self._affordable_clusters(epoch.num_pairs)
+                metric = partial(MIBound, clusters, self.seed, self.quantizer, self.probe)
                 starts = self._starts if trainer.state.fn == "fit" else None
                 estimates = epoch.estimates(metric, self.headline, starts)
                 labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
                 everywhere = all(gather(self._measures_input))
                 input_or_not = epoch.of_features(metric) if everywhere else None
+                layer = next(iter(estimates))[0]
+                null_or_not = (
+                    epoch.null(layer, partial(NullBound, clusters, self.seed)) if self._measures_null else None
+                )
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
         if epoch.skipped:
             self._say("skipped", f"{self._name} leaves out {epoch.skipped} utterances: {epoch.reasons}.")
-        measured_input = self._without_failures({"input": input_or_not}).get("input")
-        if measured_input is not None:
-            self._memory.input = measured_input.bound
+        null = null_or_not.estimate if isinstance(null_or_not, NullControl) else null_or_not
+        controls = self._without_failures({"input": input_or_not, "null": null})
+        if "input" in controls:
+            self._memory.input = controls["input"].bound
+        if "null" in controls:
+            self._memory.null = controls["null"].bound, controls["null"].stderr
         headline_layer, headline = next((layer, estimate) for (layer, _), estimate in estimates.items())
         values = dict(details(estimates, len(self._sampler.gaps) > 1, self.layers is not None))
         labeled = self._without_failures(labeled_or_not)
         values |= labeled_details(labeled, headline_layer, self.layers is not None)
         if self._memory.input is not None:
             values["input"] = self._memory.input
+        if self._memory.null is not None:
+            values["null"], values["null_stderr"] = self._memory.null
+        if isinstance(null_or_not, NullControl):
+            self._judge(null_or_not)
         if trainer.state.fn == "fit":
             if self.warm_start:
                 self._starts = {key: found.clusters for key, found in estimates.items() if found.clusters}
@@ -428,7 +459,7 @@ class MIBoundCallback(Callback):
             if self._before is not None and self._before[0] == id(pl_module) and not trainer.ckpt_path:
                 self._memory.begin_with(self._before[1], headline)
             self._before = None
-            self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, measured_input)
+            self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, controls)
         elif trainer.state.fn == "validate" and trainer.global_step == 0:
             self._before = id(pl_module), estimates
         values |= {"skipped": float(epoch.skipped), "seconds": max(gather(epoch.seconds))}
@@ -501,6 +532,34 @@ class MIBoundCallback(Callback):
         if self._layout.time_dim is not None:
             return frame_statistics(frames)
         return log_mel_statistics(frames[..., 0], self._sampler.sample_rate)
+
+    @property
+    def _can_measure_null(self) -> bool:
+        return self.null_control and self._layout.time_dim is None
+
+    def _sketch(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        return sketch(waveforms, lengths, self._sampler.sample_rate)
+
+    def _judge(self, null: NullControl) -> None:
+        """Say what the null control found."""
+        copies = f"{null.copies} of {null.utterances} utterances share sound with one of another group"
+        value = f"{self._prefix}/null is {null.estimate.bound:.3f} ± {null.estimate.stderr:.3f} nats"
+        if null.estimate.bound > _SIGNIFICANT * null.estimate.stderr:
+            self._say(
+                "null",
+                f"{self._name}: {value} and should be 0. Pairs were shuffled among utterances, and still a probe "
+                f"that remembers one half of the data knows something of the other: {self.log_name} may be too "
+                f"high, and its error bar too small. {copies}. Likely causes: duplicated utterances (in another "
+                "gain or codec, or cut elsewhere), leaked padding, a group key that is too fine. Leave the copies "
+                "out, or let `batch_to_waveforms=` return the true lengths, and groups that keep copies together.",
+            )
+        elif null.copies > _FEW_COPIES * null.utterances:
+            self._say(
+                "copies",
+                f"{self._name}: {copies}, and error bars take them for independent. {value}: no more harm is "
+                "seen.",
+                rank_zero_info,
+            )
 
     def _without_failures(self, found: Mapping[K, MIEstimate | str | None]) -> dict[K, MIEstimate]:
         """The estimates among ``found``; of the others it is said why they are missing."""

@@ -18,13 +18,15 @@ from lightning_mi.distributed import gather, rank, world_size
 from lightning_mi.embedding import Encoder, Pooling, pick, pool
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.clusters import Clusters
+from lightning_mi.families import copy_families
 from lightning_mi.guest import guest
 from lightning_mi.hashing import mix, uniform
 from lightning_mi.held_out import HeldOutBound
 from lightning_mi.labels import Labels, labels_at
-from lightning_mi.metric import LabeledMIBound, MIBound
+from lightning_mi.metric import LabeledMIBound, MIBound, NullBound
 from lightning_mi.pairs import PairStore
 from lightning_mi.segments import Sections, SectionSampler
+from lightning_mi.sketch import SKETCH_SIZE
 from lightning_mi.strategies import ModelAccess
 
 FEWEST_PAIRS = 4  # two to fit on and two to score
@@ -33,6 +35,7 @@ FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bou
 Key = tuple[str, str]  # the names of a layer and of a gap, or of labels
 BEST_LAYER = "best"
 _FEATURES = "features"
+_SKETCHES = "sketch of the utterance"  # beside the labels: a hash of the utterance, and its sketch
 _FRAME = "frame of "  # before a layer's name: one frame of each section, for labels with a rate
 T = TypeVar("T")
 
@@ -71,6 +74,21 @@ def _describe(error: Exception | None) -> _Failure | None:
     return _Failure(f"{type(error).__name__}: {error}", isinstance(error, _BAD_INPUT))
 
 
+@dataclass(frozen=True)
+class NullControl:
+    """What came of the null control.
+
+    Attributes:
+        estimate: Of the pairs that were shuffled among utterances, in nats.
+        copies: Utterances that share sound with one of another group.
+        utterances: Of all pairs.
+    """
+
+    estimate: MIEstimate
+    copies: int
+    utterances: int
+
+
 class ValidationEpoch:
     """What is gathered between the start and the end of one validation epoch.
 
@@ -82,6 +100,8 @@ class ValidationEpoch:
         labels: What is read beside the waveforms.
         features: Of sections ``(N, ...)`` in the layout of the batch, to be kept beside the embeddings:
             ``(N, F)``. ``None``: none.
+        sketch: Of utterances ``(B, T)`` and their lengths ``(B,)``, to find copies by: ``(B, 64)`` int64.
+            ``None``: they are not looked for.
         max_pairs: The most pairs that are held.
         seed: Of the model's own random numbers, the split and the k-means.
 
@@ -102,6 +122,7 @@ class ValidationEpoch:
         pooling: Pooling,
         labels: tuple[Labels, ...],
         features: Callable[[Tensor], Tensor] | None,
+        sketch: Callable[[Tensor, Tensor], Tensor] | None,
         max_pairs: int,
         seed: int,
     ) -> None:
@@ -112,6 +133,8 @@ class ValidationEpoch:
         self._labels = labels
         self._features = features
         self._features_error: str | None = None
+        self._sketch = sketch
+        self._sketch_error: str | None = None
         self._seed = seed
         self._store = PairStore(max_pairs)
         self._has_called = False
@@ -191,10 +214,27 @@ class ValidationEpoch:
         sections = sections.select(self._store.admits(sections.keys, sections.priorities))
         if len(sections.samples) == 0:
             return []
+        if self._sketch is not None:
+            self._sketch_utterances(sections, waveforms, labels)
         if self._access.in_step:
             return [sections]
         # No call is larger than the batch that the model has just been validated on.
         return sections.split(max(1, waveforms.samples.numel() // sections.samples[0].numel()))
+
+    def _sketch_utterances(self, sections: Sections, waveforms: Waveforms, labels: dict[str, Tensor]) -> None:
+        """Put into ``labels`` the sketches ``(B, 64)`` of the utterances that sections were cut from."""
+        assert self._sketch is not None
+        assert waveforms.lengths is not None
+        try:
+            rows = sections.rows.unique()
+            some = rows.to(waveforms.samples.device)
+            samples = waveforms.samples[some].flatten(1)
+            found = self._sketch(samples, waveforms.lengths.to(some.device)[some]).cpu()
+            labels[_SKETCHES] = found.new_zeros(len(waveforms.samples), found.shape[1])
+            labels[_SKETCHES][rows] = found
+        except Exception as error:  # the embeddings are what matters
+            self._sketch, self._sketch_error = None, f"{type(error).__name__}: {error}"
+            self._store.labels.pop(_SKETCHES, None)
 
     def _run(self, sections: Sections) -> dict[str, Any]:
         self._has_called = True
@@ -223,6 +263,9 @@ class ValidationEpoch:
             else labels_at(labels[each.name][sections.rows], each.rate, seconds)
             for each in self._labels
         }
+        if _SKETCHES in labels:
+            sketches = labels[_SKETCHES][sections.rows]
+            of_sections[_SKETCHES] = torch.cat([sections.utterances[:, None], sketches], dim=1)
         self._store.add(sections.keys, sections.priorities, sections.groups, embeddings, of_sections)
 
     def _placeholder(self) -> Sections:
@@ -235,7 +278,7 @@ class ValidationEpoch:
         module: Any = self._access.module
         samples = torch.zeros(1, 1, *shape, device=module.device, dtype=module.dtype)
         none = torch.empty(0, dtype=torch.int64)
-        return Sections(samples, none, none, none, none, none, too_short=0, silent=0)
+        return Sections(samples, none, none, none, none, none, none, too_short=0, silent=0)
 
     def _unless_failed(self, step: Callable[[], T]) -> T | None:
         if self.error is None:
@@ -293,6 +336,23 @@ class ValidationEpoch:
         key = (_FEATURES, self._sampler.gaps[0].name)
         return self._share_out({key: partial(self._metric, *key, new_metric)})[key]
 
+    def null(self, layer: str, new_metric: Callable[..., NullBound]) -> NullControl | str:
+        """The null of a layer at the first gap, and how many utterances have copies, or why there is none."""
+        for error in gather(self._sketch_error):
+            if error is not None:
+                return error
+        own = self._store.labels.get(_SKETCHES, torch.empty(0, 1 + SKETCH_SIZE, dtype=torch.int64))
+        everyone = gather(torch.cat([self._store.groups[: len(own), None], own], dim=1).unique(dim=0))
+        groups, utterances, sketches = torch.cat(everyone).unique(dim=0).split([1, 1, SKETCH_SIZE], dim=1)
+        groups, names = groups[:, 0], utterances[:, 0]
+        families, links = copy_families(names, sketches)
+        copies = links[groups[links[:, 0]] != groups[links[:, 1]]].unique()
+        ordered = names.sort()
+        of_rows = families[ordered.indices[torch.searchsorted(ordered.values, own[:, 0].contiguous())]]
+        key = ("null", self._sampler.gaps[0].name)
+        found = self._share_out({key: partial(self._null_metric, layer, of_rows, new_metric)})[key]
+        return found if isinstance(found, str) else NullControl(found, len(copies), len(names))
+
     def labeled(self, new_metric: Callable[..., LabeledMIBound]) -> dict[Key, MIEstimate | str]:
         """The labelled bound for each layer and each name of labels, as :meth:`estimates`; in the place of an
         estimate that failed, why."""
@@ -336,6 +396,14 @@ class ValidationEpoch:
             partner = 1 + [each.name for each in self._sampler.gaps].index(gap)
             groups, keys = self._store.groups.to(z.device), self._store.keys.to(z.device)
             metric.update(z[:, 0], z[:, partner], groups, keys)
+        return metric
+
+    def _null_metric(self, layer: str, families: Tensor, new_metric: Callable[..., NullBound]) -> NullBound:
+        metric = new_metric(sync_on_compute=False).to(self._access.module.device)
+        z = self._store.embeddings(layer)
+        if z is not None and len(z):
+            numbers = (families, self._store.groups, self._store.keys)
+            metric.update(z[:, 0], z[:, 1], *(each.to(z.device) for each in numbers))
         return metric
 
     def _labeled_metric(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning_mi.best import BestEpoch
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.history import History, Key
 
-INPUT_BASELINE = "input baseline"
+_IN_PICTURES = {"input": "input baseline"}  # by the logged name; others are called the same
 
 
 class Memory:
-    """The last value, the best epoch, the input baseline, and the history that pictures are drawn from.
+    """The last value, the best epoch, the controls that are measured once, and the history that pictures are drawn
+    from.
 
     Example:
         >>> from lightning_mi import mi_bound
@@ -27,20 +29,26 @@ class Memory:
     def __init__(self) -> None:
         self.last: float | None = None
         self.input: float | None = None
+        self.null: tuple[float, float] | None = None  # and its standard error
         self.best: BestEpoch | None = None
         self.history = History()
 
     def remember(
-        self, epoch: int, step: int, estimates: dict[Key, MIEstimate], measured_input: MIEstimate | None = None
+        self,
+        epoch: int,
+        step: int,
+        estimates: dict[Key, MIEstimate],
+        controls: Mapping[str, MIEstimate] | None = None,
     ) -> None:
-        """Take in one validation, the headline's estimate first, and the input baseline where it was measured."""
+        """Take in one validation, the headline's estimate first, and by their logged names the controls that were
+        measured in it."""
         headline = next(iter(estimates.values()))
         self.last = headline.bound
         if self.best is None or headline.bound > self.best.bound:
             self.best = BestEpoch.of(headline)
         if len(self.history) and step < self.history.last.step:
             self.history = History()  # another run's
-        references = {} if measured_input is None else {INPUT_BASELINE: measured_input}
+        references = {_IN_PICTURES.get(name, name): estimate for name, estimate in (controls or {}).items()}
         self.history.append(epoch, step, estimates, references)
 
     def begin_with(self, before: dict[Key, MIEstimate], first: MIEstimate) -> None:
@@ -66,13 +74,22 @@ class Memory:
     def state(self) -> dict[str, Any]:
         """Numbers, strings and tensors only, less than 100 KiB in a checkpoint."""
         best = None if self.best is None else self.best.state()
-        return {"last": self.last, "input": self.input, "best": best, "history": self.history.state()}
+        null = None if self.null is None else list(self.null)
+        return {
+            "last": self.last,
+            "input": self.input,
+            "null": null,
+            "best": best,
+            "history": self.history.state(),
+        }
 
     @staticmethod
     def from_state(state: dict[str, Any]) -> Memory:
         """What :meth:`state` was made from."""
         memory = Memory()
         memory.last, memory.input = state["last"], state["input"]
+        null = state.get("null")  # which older checkpoints do not have
+        memory.null = None if null is None else (null[0], null[1])
         memory.best = None if state["best"] is None else BestEpoch.from_state(state["best"])
         memory.history = History.from_state(state["history"])
         return memory

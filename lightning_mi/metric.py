@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
 from lightning_mi.estimator.clusters import Clusters
+from lightning_mi.estimator.null import null_bound
 from lightning_mi.estimator.options import PROBES, QUANTIZERS
 from lightning_mi.held_out import HeldOutBound
 
@@ -181,3 +182,61 @@ class LabeledMIBound(HeldOutBound):
 
     def _bound(self, **rows: Tensor) -> MIEstimate:
         return labeled_mi_bound(**rows, seed=self.seed, probe=self.probe)
+
+
+class NullBound(HeldOutBound):
+    """What is left of the bound where there is nothing to find, in nats: see
+    :func:`lightning_mi.estimator.null.null_bound`.
+
+    As input to ``update`` the metric accepts ``z_a`` and ``z_b`` as :class:`MIBound`, and
+
+    - ``families`` (:class:`~torch.Tensor`): ``(B,)`` int64; rows of one family may be copies of one another.
+    - ``groups``, ``keys`` (:class:`~torch.Tensor`, optional): as those of :class:`MIBound`.
+
+    As output of ``compute`` the metric returns:
+
+    - ``null_bound`` (:class:`~torch.Tensor`): 0-d float32, in nats; 0 within its error unless the split leaks.
+
+    Args:
+        num_clusters: K of the k-means, at most the number of rows in one half.
+        seed: Of the shuffle, the split and the k-means.
+        kwargs: Those of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If an argument has the wrong type or an embedding is not floating-point.
+        ValueError: If shapes disagree; in ``compute``, for what :func:`null_bound` refuses.
+
+    Example:
+        >>> import torch
+        >>> z = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+        >>> metric = NullBound(num_clusters=8)
+        >>> for _ in range(2):  # the same recordings once more
+        ...     metric.update(z, z, families=torch.arange(400))
+        >>> metric.compute() > 0.5
+        tensor(True)
+    """
+
+    _embeddings = ("z_a", "z_b")
+    _numbers = ("families", "groups", "keys")
+
+    def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_positive_int("num_clusters", num_clusters)
+        check_int("seed", seed)
+        self.num_clusters = num_clusters
+        self.seed = seed
+
+    def update(
+        self,
+        z_a: Tensor,
+        z_b: Tensor,
+        families: Tensor,
+        groups: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> None:
+        """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')``, ``families`` and, optionally, ``groups`` and
+        ``keys``, ``(B,)`` int64 each."""
+        self._add({"z_a": z_a, "z_b": z_b}, {"families": families, "groups": groups, "keys": keys})
+
+    def _bound(self, **rows: Tensor) -> MIEstimate:
+        return null_bound(**rows, num_clusters=self.num_clusters, seed=self.seed)

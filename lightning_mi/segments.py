@@ -85,6 +85,7 @@ class Sections(NamedTuple):
         priorities: ``(n,)`` int64 on the host, not negative. Where not all can be used, the lowest should be:
             first anchors of all utterances come before second ones.
         groups: ``(n,)`` int64 on the host: the batch's own groups, else a hash of the utterance.
+        utterances: ``(n,)`` int64 on the host, a hash of the utterance.
         rows: ``(n,)`` int64 on the host, the utterance's row in the batch.
         starts: ``(n, 1 + G)`` int64 on the host, the first sample of each section.
         too_short: How many other utterances of the batch had no room for the sections.
@@ -95,6 +96,7 @@ class Sections(NamedTuple):
     keys: Tensor
     priorities: Tensor
     groups: Tensor
+    utterances: Tensor
     rows: Tensor
     starts: Tensor
     too_short: int
@@ -110,6 +112,7 @@ class Sections(NamedTuple):
             keys=self.keys[rows],
             priorities=self.priorities[rows],
             groups=self.groups[rows],
+            utterances=self.utterances[rows],
             rows=self.rows[rows],
             starts=self.starts[rows],
         )
@@ -191,6 +194,7 @@ class SectionSampler:
             keys=mix(utterances[rows] + rounds)[used],
             priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
             groups=groups[rows][used],
+            utterances=utterances[rows][used],
             rows=long_enough.cpu()[rows][used],
             starts=starts[used],
             too_short=waveforms.samples.shape[0] - len(long_enough),

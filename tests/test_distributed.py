@@ -6,6 +6,7 @@ import warnings
 import lightning.pytorch as pl
 import pytest
 import torch
+from copies import chords, copies
 from processes import in_processes
 from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
 from torch.multiprocessing import ProcessRaisedException
@@ -71,6 +72,10 @@ CASES = {
     ),
     "a process without a usable utterance": (lambda: with_short_ones(utterances(200)), {}),
     "feature sequences": (lambda: utterances(101).unfold(1, 50, 50), {"time_dim": 1, "sample_rate": 20}),
+    "near copies, of which the null tells": (
+        lambda: torch.cat([chords(200, seed=2), copies(chords(200, seed=2))]),
+        {"num_clusters": 16},
+    ),
     "fewer utterances than processes need": (lambda: utterances(5), {}),
 }
 
@@ -112,6 +117,9 @@ def test_equals_one_process(tmp_path, processes):
     assert alone["more utterances than pairs"][0]["mi_bound/pairs"] == 90
     assert alone["a process without a usable utterance"][0]["mi_bound/skipped"] == 100
     assert alone["pairs of one utterance, speakers"][0]["mi_bound/pairs"] == 303
+    logged, said, _ = alone["near copies, of which the null tells"]
+    assert logged["mi_bound/null"] > 3 * logged["mi_bound/null_stderr"]
+    assert any("should be 0" in message for message in said)
     together = in_processes(processes, tmp_path, all_cases, processes)
     for name, (expected, _, wanted) in alone.items():
         for found in together:

@@ -33,6 +33,7 @@ def validate(with_it, **arguments):
     x = utterances(UTTERANCES, seconds=6.0)
     model = TinySpeechModel(dim=DIM)
     settings = {"num_clusters": 8, "max_pairs": MAX_PAIRS, "sample_rate": SAMPLE_RATE, "input_baseline": False}
+    settings["null_control"] = False
     arguments = settings | arguments
     one = MIBoundCallback(**arguments)
     trainer = quiet_trainer(callbacks=[*([one] if with_it else []), Marks()])
@@ -59,6 +60,8 @@ def validate(with_it, **arguments):
         ({}, MAX_PAIRS, 2 * BATCH),
         # 6 bands at this sample rate: 12 numbers beside 64, and their spectrograms.
         ({"input_baseline": True}, 1.25 * MAX_PAIRS, 8 * BATCH),
+        # 66 numbers of 8 bytes, and the spectrograms of the whole batch.
+        ({"null_control": True}, 2.1 * MAX_PAIRS, 60 * BATCH),
         ({"max_pairs": 50}, 50, 2 * BATCH),
         # The sections of one call together are no longer than the batch, here 16 times 6 s.
         ({"pairs_per_utterance": 8, "gap_seconds": 0.0}, MAX_PAIRS, 12 * BATCH),

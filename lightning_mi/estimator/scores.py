@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -36,9 +37,17 @@ class GroupScores:
 
     def stderr(self) -> float:
         """Standard error of the mean score, see :func:`clustered_stderr`."""
-        means = _by_half(self.totals, self.halves) / _by_half(self.counts, self.halves)
-        influence = (self.totals - means[self.halves] * self.counts) / self.counts.sum()
+        means, influence = self._influence()
         return clustered_stderr(influence, means, _by_half(self.counts, self.halves))
+
+    def stderr_of_scoring(self) -> float:
+        """Standard error of the mean score for these two fits: how far it may be from what they would score on all
+        groups that there might be. It answers whether that can be 0, and leaves out what other fits would give."""
+        return spread(self._influence()[1])
+
+    def _influence(self) -> tuple[Tensor, Tensor]:
+        means = _by_half(self.totals, self.halves) / _by_half(self.counts, self.halves)
+        return means, (self.totals - means[self.halves] * self.counts) / self.counts.sum()
 
     def gain_over(self, other: GroupScores) -> tuple[float, float]:
         """Difference of the mean scores of the groups that both have, and its standard error, in nats.
@@ -82,12 +91,16 @@ def clustered_stderr(influence: Tensor, means: Tensor, sizes: Tensor) -> float:
         means: ``(2,)`` float64, mean of each half.
         sizes: ``(2,)`` float64, rows of each half; 0 where there is none.
     """
-    correction = len(influence) / (len(influence) - 1)
-    within = correction * influence.square().sum()
+    within = spread(influence)
     if bool((sizes == 0).any()):
-        return float(within.sqrt())
+        return within
     between = (sizes / sizes.sum()).square().sum() * (means[0] - means[1]).square() / 2
-    return float(torch.maximum(within, between).sqrt())
+    return max(within, float(between.sqrt()))
+
+
+def spread(influence: Tensor) -> float:
+    """Standard error of a mean from what each group adds to it less what an average one adds, ``(G,)`` float64."""
+    return math.sqrt(len(influence) / (len(influence) - 1) * float(influence.square().sum()))
 
 
 def _by_half(values: Tensor, halves: Tensor) -> Tensor:

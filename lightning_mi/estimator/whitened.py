@@ -33,14 +33,49 @@ class ProjectedQuantizer:
         return search(self.scaler.squash(x) @ self.directions, self.centroids)[1]
 
 
+@dataclass(frozen=True)
+class Whitening:
+    """Principal coordinates of (nearly) equal variance.
+
+    Attributes:
+        directions: ``(D, D)`` float32.
+        scaler: The scaling that stands before them.
+    """
+
+    directions: Tensor
+    scaler: RobustScaler
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The coordinates ``(N, D)`` float32 of ``x`` ``(N, D)``."""
+        return self.scaler.squash(x) @ self.directions
+
+
+def fit_whitening(x: Tensor) -> Whitening:
+    """Fit it to the rows of ``x`` ``(N, D)``.
+
+    The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
+    variance stay small.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 100.0])
+        >>> [round(deviation.item(), 1) for deviation in fit_whitening(x)(x).std(dim=0)]
+        [1.0, 1.0]
+    """
+    scaler = fit_scaler(x)
+    values, vectors = torch.linalg.eigh(covariance(scaler.squash(x)))
+    floor = _SHRINKAGE * values.clamp(min=0).mean().clamp(min=1e-12)
+    directions = (vectors / ((1 - _SHRINKAGE) * values.clamp(min=0) + floor).sqrt()).float()
+    return Whitening(directions, scaler)
+
+
 def fit_whitened(
     x: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
 ) -> tuple[ProjectedQuantizer, Tensor]:
-    """Cluster the rows of ``x`` ``(N, D)`` in principal coordinates of (nearly) equal variance.
+    """Cluster the rows of ``x`` ``(N, D)`` in the coordinates of :func:`fit_whitening`.
 
-    The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
-    variance stay small. Returned are the quantiser and the cluster of each row, ``(N,)`` int64; ``start`` is that
-    of :func:`lightning_mi.estimator.kmeans.fit_kmeans`.
+    Returned are the quantiser and the cluster of each row, ``(N,)`` int64; ``start`` is that of
+    :func:`lightning_mi.estimator.kmeans.fit_kmeans`.
 
     Example:
         >>> import torch
@@ -49,13 +84,9 @@ def fit_whitened(
         >>> len(member_of.unique())
         4
     """
-    scaler = fit_scaler(x)
-    points = scaler.squash(x)
-    values, vectors = torch.linalg.eigh(covariance(points))
-    floor = _SHRINKAGE * values.clamp(min=0).mean().clamp(min=1e-12)
-    directions = (vectors / ((1 - _SHRINKAGE) * values.clamp(min=0) + floor).sqrt()).float()
-    centroids, member_of = cluster(points @ directions, num_clusters, seed, start)
-    return ProjectedQuantizer(centroids, directions, scaler), member_of
+    whitening = fit_whitening(x)
+    centroids, member_of = cluster(whitening(x), num_clusters, seed, start)
+    return ProjectedQuantizer(centroids, whitening.directions, whitening.scaler), member_of
 
 
 def covariance(x: Tensor) -> Tensor:

@@ -1,0 +1,119 @@
+"""A few numbers by which a recording is known again: in other gain, with some noise, re-encoded, cut elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from lightning_mi.hashing import mix
+
+SKETCH_SIZE = 64  # numbers of an utterance
+NO_NUMBER = -1  # in the place of one that there is not
+
+_WINDOW_SECONDS, _FEWEST_SAMPLES = 0.064, 64
+_HOPS = 4  # in a window
+_NUM_BANDS = 17
+_HIGHEST = 4000.0  # Hz: what narrow channels and codecs leave
+_SMOOTHED = 20  # frames, 0.32 s, that are averaged, so that it does not matter much where a frame begins
+_LAG = 6  # frames, 0.1 s, over which a change is looked at, and between the two halves of a number
+_QUIET = 1e-4  # of the loudest frame's power, below which there is only noise, -40 dB
+_TINY = 1e-30
+_LONGEST_SECONDS = 60.0  # of an utterance; what comes after is not looked at
+_CHUNK = 1 << 20  # samples at once: bounds the spectrograms to a few tens of megabytes
+
+
+def sketch(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
+    """The 64 lowest hashes of the fingerprints of each utterance's first minute.
+
+    A fingerprint is 32 bits that tell, for each two neighbouring bands of the spectrum, whether their ratio rises
+    or falls, at two moments. One begins every 16 ms. Which are kept hangs on a hash: utterances that share a
+    stretch of sound share a part of their sketches, and others next to nothing. Gain, noise 30 dB below the
+    speech, narrow-band codecs and cuts leave enough of them.
+
+    Args:
+        waveforms: ``(B, T)`` floating-point, padded at the end.
+        lengths: ``(B,)`` int64, in samples.
+        sample_rate: In Hz.
+
+    Returns:
+        ``(B, 64)`` int64 on the device of ``waveforms``, ascending, -1 where an utterance (short, or silent) has
+        not so many.
+
+    Source:
+        Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002, for the bits; Broder, "On
+        the resemblance and containment of documents", SEQUENCES 1997, for keeping the lowest hashes.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(1, 32000, generator=torch.Generator().manual_seed(0))
+        >>> whole, quieter_end = (sketch(y, torch.tensor([y.shape[1]]), 16000) for y in (x, 0.3 * x[:, 4000:]))
+        >>> bool(torch.isin(quieter_end, whole).sum() > 20)
+        True
+    """
+    most = round(_LONGEST_SECONDS * sample_rate)
+    waveforms, lengths = waveforms[:, :most], lengths.to(waveforms.device).clamp(max=most)
+    parts = []
+    for rows in _chunks(*waveforms.shape):
+        parts.append(_sketch(waveforms[rows].float(), lengths[rows], sample_rate))
+    return torch.cat(parts) if parts else lengths.new_empty(0, SKETCH_SIZE)
+
+
+def _chunks(num_rows: int, num_samples: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // max(1, num_samples))
+    return (slice(start, start + step) for start in range(0, num_rows, step))
+
+
+def _sketch(x: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
+    window = max(round(_WINDOW_SECONDS * sample_rate), _FEWEST_SAMPLES)
+    hop = window // _HOPS
+    shortest = window + (_SMOOTHED - 1 + 2 * _LAG) * hop
+    none = torch.full((len(x), SKETCH_SIZE), NO_NUMBER, device=x.device)
+    if x.shape[1] < shortest:
+        return none
+    power = _band_powers(x, window, hop, sample_rate)
+    levels = power.clamp(min=_TINY).log()
+    ratios = levels[..., 1:] - levels[..., :-1]
+    rises = ratios[:, _LAG:] > ratios[:, :-_LAG]
+    halves = (rises.long() << torch.arange(_NUM_BANDS - 1, device=x.device)).sum(dim=2)
+    fingerprints = (halves[:, :-_LAG] << (_NUM_BANDS - 1)) + halves[:, _LAG:]
+    counts = (lengths - shortest) // hop + 1
+    inside = torch.arange(fingerprints.shape[1], device=x.device) < counts[:, None]
+    loudness = power.sum(dim=2)
+    loudness = loudness.unfold(1, 2 * _LAG + 1, 1).amin(dim=2).where(inside, 0)
+    sounding = inside & (loudness > _QUIET * loudness.amax(dim=1, keepdim=True)) & torch.isfinite(loudness)
+    hashes = mix(fingerprints) & torch.iinfo(torch.int64).max
+    hashes = hashes.where(sounding, torch.iinfo(torch.int64).max).sort(dim=1).values
+    # Of equal ones the first.
+    hashes[:, 1:] = hashes[:, 1:].where(hashes[:, 1:] != hashes[:, :-1], torch.iinfo(torch.int64).max)
+    lowest = hashes.sort(dim=1).values[:, :SKETCH_SIZE]
+    none[:, : lowest.shape[1]] = lowest.where(lowest < torch.iinfo(torch.int64).max, NO_NUMBER)
+    return none
+
+
+def _band_powers(x: Tensor, window: int, hop: int, sample_rate: float) -> Tensor:
+    """Power of each band around each frame, ``(B, frames, bands)``, less the frames at the ends."""
+    frames = x.unfold(1, window, hop) * torch.hann_window(window, dtype=torch.float32, device=x.device)
+    spectrum = torch.fft.rfft(frames).abs().square()
+    edges = _edges(window, sample_rate)
+    bands = torch.stack([spectrum[..., a:b].sum(dim=2) for a, b in pairwise(edges)], dim=1)
+    weights = torch.hann_window(_SMOOTHED + 2, dtype=torch.float32, device=x.device)[1:-1]
+    smooth = torch.nn.functional.conv1d(bands.flatten(0, 1)[:, None], (weights / weights.sum())[None, None])
+    return smooth.unflatten(0, bands.shape[:2])[:, :, 0].transpose(1, 2)
+
+
+def _edges(window: int, sample_rate: float) -> list[int]:
+    """Bins between which bands lie, equally wide on the mel scale, but at least a bin each."""
+    top = _mel(min(_HIGHEST, sample_rate / 2))
+    edges = [1]
+    for number in range(1, _NUM_BANDS + 1):
+        hertz = 700 * (math.exp(top * number / _NUM_BANDS) - 1)
+        edges.append(max(edges[-1] + 1, round(hertz * window / sample_rate)))
+    return edges
+
+
+def _mel(hertz: float) -> float:
+    return math.log(1 + hertz / 700)
