@@ -44,7 +44,8 @@ from lightning_mi.strategies import ModelAccess
 
 K = TypeVar("K", bound=str | Key)
 
-_SIGNIFICANT = 3.0  # standard errors of the null above 0
+_SIGNIFICANT = 3.0  # standard errors of the null above 0,
+_NEGLIGIBLE = 1e-3  # nats, which do not matter whatever their error
 _FEW_COPIES = 0.01  # of the utterances
 
 
@@ -544,7 +545,7 @@ class MIBoundCallback(Callback):
         """Say what the null control found."""
         copies = f"{null.copies} of {null.utterances} utterances share sound with one of another group"
         value = f"{self._prefix}/null is {null.estimate.bound:.3f} ± {null.estimate.stderr:.3f} nats"
-        if null.estimate.bound > _SIGNIFICANT * null.estimate.stderr:
+        if null.estimate.bound > max(_NEGLIGIBLE, _SIGNIFICANT * null.estimate.stderr):
             self._say(
                 "null",
                 f"{self._name}: {value} and should be 0. Pairs were shuffled among utterances, and still a probe "

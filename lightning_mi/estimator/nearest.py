@@ -39,9 +39,9 @@ class NearestProbe:
         """log q(c | z) - log p(c) in nats, ``(N,)`` float64, of ``classes`` ``(N,)`` given ``z`` ``(N, D)``."""
         distances, which = _nearest(self.whitening(z), self.points)
         weights = self.weights[torch.bucketize(distances, self.edges)]
-        marginal = self.marginal[classes]
         hits = self.classes[which] == classes
-        return (weights * hits + (1 - weights) * marginal).log() - marginal.log()
+        # So written, it does not matter that the marginal of a class is 0 that was not fitted: none is like it.
+        return (weights * (torch.where(hits, 1 / self.marginal[classes], 0) - 1)).log1p()
 
 
 def fit_nearest(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) -> NearestProbe:
@@ -70,8 +70,7 @@ def fit_nearest(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) ->
     """
     whitening = fit_whitening(z)
     points = whitening(z)
-    counts = torch.bincount(classes, minlength=num_classes).double() + 0.5
-    marginal = counts / counts.sum()
+    marginal = torch.bincount(classes, minlength=num_classes).double() / len(classes)
     distances, which = _nearest(points, points, groups)
     shares = torch.tensor(_SHARES, dtype=torch.float64, device=z.device)
     edges = distances.sort().values[(shares * len(distances)).long()]

@@ -120,7 +120,7 @@ def null_bound(
         bound=bound,
         stderr=scores.stderr_of_scoring(),
         entropy=entropy,
-        cross_entropy=entropy - bound,
+        cross_entropy=max(0.0, entropy - bound),
         ceiling=math.log(num_clusters),
         num_clusters=num_clusters,
         active_clusters=round(float(torch.stack(active).double().mean())),

@@ -52,6 +52,20 @@ def test_copies_are_found_unless_groups_keep_them_together(share):
         assert kept.bound <= 3 * kept.stderr
 
 
+@pytest.mark.parametrize("state", ["constant", "one cluster and a few", "rank one"])
+def test_collapsed_embeddings_have_no_null(state):
+    for seed in range(5):
+        z_a, z_b = gaussian(200, seed=seed)
+        if state == "rank one":
+            z_a, z_b = z_a[:, :1].expand(-1, 8), z_b[:, :1].expand(-1, 8)
+        else:
+            z_b = torch.where(torch.arange(200)[:, None] < (0 if state == "constant" else 5), z_b, 0.0)
+            z_a = z_a if seed % 2 else torch.zeros_like(z_a)
+        found = null_bound(z_a, z_b, torch.arange(200), num_clusters=16, seed=seed)
+        assert found.bound <= max(1e-3, 3 * found.stderr)
+        assert state != "constant" or found.bound == 0
+
+
 def test_families_move_together_and_none_to_itself():
     generator = torch.Generator().manual_seed(0)
     families = torch.randint(-20, 20, (100,), generator=generator)
@@ -90,6 +104,12 @@ def test_the_nearest_of_another_group_by_brute_force():
     query = torch.randn(7, 5, generator=generator)
     total = sum((probe.log_ratio(query, torch.full((7,), c)) + probe.marginal[c].log()).exp() for c in range(3))
     torch.testing.assert_close(total, torch.ones(7, dtype=torch.float64))
+    # A class that it has not met is not said, and costs what was laid on the others.
+    other = fit_nearest(z, classes, 4, groups)
+    torch.testing.assert_close(
+        other.log_ratio(query, torch.full((7,), 3)).exp(),
+        1 - other.weights[torch.bucketize(torch.cdist(fit_whitening(z)(query), points).amin(dim=1), other.edges)],
+    )
     # It hears of no class by its own row alone.
     lonely = fit_nearest(z, torch.arange(120), 120, torch.zeros(120, dtype=torch.int64))
     assert float(lonely.weights.max()) < 1e-6
