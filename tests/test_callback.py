@@ -529,7 +529,7 @@ def test_groups_of_the_users_own():
         ({"segment_seconds": "0.5"}, TypeError, "`segment_seconds` must be a number"),
         ({"gap_seconds": -1}, ValueError, "`gap_seconds` must not be negative"),
         ({"sample_rate": 0}, ValueError, "`sample_rate`"),
-        ({"sample_rate": 16e3}, TypeError, "`sample_rate` must be an int, got 16000.0"),
+        ({"sample_rate": "16k"}, TypeError, "`sample_rate` must be a number of samples"),
         ({"pooling": "max"}, ValueError, "`pooling` must be one of .* got 'max'"),
         ({"every_n_epochs": 0}, ValueError, "`every_n_epochs`"),
         ({"seed": None}, TypeError, "`seed`"),

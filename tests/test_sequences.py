@@ -178,13 +178,13 @@ def test_calls_in_step_are_made_where_there_is_nothing_to_encode():
     def fails(batch):
         raise ValueError("odd file")
 
-    epoch = ValidationEpoch(encoder, InStep(module), sampler, "mean", (), None, 100, seed=0)
+    epoch = ValidationEpoch(encoder, InStep(module), sampler, "mean", (), None, None, 100, seed=0)
     SHAPES.clear()
     epoch.add(X[:4, :20], lambda batch: Waveforms(batch, torch.full((4,), 20)))  # too short
     epoch.add(X, fails)
     assert SHAPES == [(16, 32), (16, 32)]
     assert "odd file" in str(epoch.error)
     # At the first batch no process knows how many features there are: the reason is raised, not a wrong shape's.
-    epoch = ValidationEpoch(encoder, InStep(module), sampler, "mean", (), None, 100, seed=0)
+    epoch = ValidationEpoch(encoder, InStep(module), sampler, "mean", (), None, None, 100, seed=0)
     with pytest.raises(ValueError, match="odd file"):
         epoch.add(X, fails)

@@ -153,7 +153,7 @@ def test_sharded(strategy, tmp_path):
         assert logged.keys() == expected.keys()
         for key in expected.keys() - {"mi_bound/seconds"}:
             assert logged[key] == pytest.approx(expected[key], abs=1e-5), (name, key)
-        assert logged["val/mi_bound"] > 0.05
+        assert logged["val/mi_bound"] > 0.01
     for _, with_it, without in found:
         assert with_it[0] == without[0]
         assert len(with_it[0]) == 2
