@@ -105,6 +105,6 @@ class Curve(pl.Callback):
         axes.set_ylabel("mutual information of two sections,\nlower bound (nats)")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(loc="center right")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path, dpi=150)
         plt.close(figure)
