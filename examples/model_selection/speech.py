@@ -97,7 +97,7 @@ def _read(samples: Int16Array) -> Tensor:
 
 
 class ZooData(SpeechDataModule):
-    """Random crops of the training corpus to train on, and the first utterances of the scoring corpus to validate on.
+    """Random crops of one corpus to train on, and whole utterances of another to validate on.
 
     Args:
         train: Recordings to train on.

@@ -23,8 +23,8 @@ class CPCModule(pl.LightningModule):
     ``-log exp(s+) / (exp(s+) + sum exp(s-))`` with ``s = z W_k c / sqrt(D)``, in nats, its mean over the steps and
     the frames that lie in the utterances. Logs ``train/loss`` and ``val/loss``.
 
-    Where negatives come from decides what is learnt: what all frames of an utterance share (the channel, the voice)
-    cannot tell frames ``"within"`` one utterance apart, and tells those ``"across"`` utterances apart easily.
+    Where negatives come from decides what is learnt: what all frames of an utterance share (the channel, the
+    voice) cannot tell frames ``"within"`` one utterance apart, and tells those ``"across"`` utterances apart.
 
     Args:
         n_mels: mel bands of the input.
@@ -146,7 +146,7 @@ class CPCModule(pl.LightningModule):
         return loss / horizon
 
     def _others(self, z: Tensor, real: Tensor, draw: bool) -> tuple[Tensor, Tensor]:
-        """For each utterance frames (B, M, dim) to tell the true one from, and which of them are allowed (B, M)."""
+        """For each utterance frames (B, M, dim) to tell the true one from, and which are allowed (B, M)."""
         if self.negatives == "within":
             return z, real
         batch, frames = real.shape
