@@ -101,7 +101,7 @@ def _differences(estimates: dict[Setting, MIEstimate]) -> dict[str, Score]:
     for setting, near in estimates.items():
         if setting.partner == FAR:
             continue
-        far = estimates[Setting(setting.view, FAR, setting.pooling, setting.quantizer, setting.num_clusters)]
+        far = estimates[replace(setting, partner=FAR)]
         assert near.scores is not None
         assert far.scores is not None
         found[f"difference/{setting.name}"] = Score(*near.scores.gain_over(far.scores))

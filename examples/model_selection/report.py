@@ -1,0 +1,368 @@
+"""Say whether the highest score picks the best model: a table, two CSV files and a picture.
+
+    python examples/model_selection/report.py zoo=small
+
+They go to `report/` in the zoo's folder: `table.md`, `ranking.csv` (every score beside every truth),
+`checkpoints.csv` (every value of every checkpoint) and `model_selection.png`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
+
+from lightning_mi.examples.model_selection.pictures import draw
+from lightning_mi.examples.model_selection.ranks import (
+    Floats,
+    Zoo,
+    choose,
+    interval,
+    kendall,
+    regret,
+    spearman,
+)
+from lightning_mi.examples.model_selection.truth import TRUTHS
+from lightning_mi.examples.model_selection.zoo import Checkpoint, trained
+
+DEFAULT = "bound/varied/near/mean/kmeans32"  # what the callback logs as val/mi_bound
+LOSS = "validation loss"
+OURS = (
+    "bound",
+    "bound on the residual",
+    "bound given the far cluster",
+    "difference",
+    "conditional difference",
+    "share",
+    "share difference",
+)
+RIVALS = ("RankMe", "LiDAR", "alpha-ReQ", "clusters")
+FAMILIES = (*OURS, *RIVALS)
+ANY_BOUND, ANY_OF_OURS, ANY_RIVAL = "any bound", "any of ours", "any rival"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the other programs have left.
+
+    Attributes:
+        checkpoints: Those that have finite embeddings.
+        left_out: Names of the others.
+        names: Of the scores, the validation loss last.
+        scores: ``(N, S)``; higher is better.
+        truth: For each truth ``(N,)`` accuracies.
+        labelled: For each truth ``(N,)`` labelled bounds in nats.
+    """
+
+    checkpoints: Sequence[Checkpoint]
+    left_out: Sequence[str]
+    names: Sequence[str]
+    scores: Floats
+    truth: dict[str, Floats]
+    labelled: dict[str, Floats]
+
+    def zoo(self, truth: str) -> Zoo:
+        """The scores beside one truth."""
+        runs = [each.run.name for each in self.checkpoints]
+        return Zoo(
+            runs=np.array([runs.index(name) for name in runs]),
+            objectives=np.array([each.run.objective for each in self.checkpoints]),
+            steps=np.array([each.step for each in self.checkpoints]),
+            honest=np.array([not each.run.bad for each in self.checkpoints]),
+            scores=self.scores,
+            truth=self.truth[truth],
+        )
+
+    def columns(self, family: str) -> list[int]:
+        """Numbers of a family's scores."""
+        families: tuple[str, ...] = {
+            ANY_BOUND: OURS[:3],
+            ANY_OF_OURS: OURS,
+            ANY_RIVAL: RIVALS,
+        }.get(family, (family,))
+        return [number for number, name in enumerate(self.names) if name.split("/")[0] in families]
+
+
+def load(config: DictConfig) -> Results:
+    """Read what is there.
+
+    Raises:
+        FileNotFoundError: If no checkpoint is scored.
+    """
+    kept, left_out, rows = [], [], []
+    for checkpoint in trained(config):
+        paths = [Path(config.folder) / kind / f"{checkpoint.name}.json" for kind in ("truth", "scores")]
+        if not all(path.exists() for path in paths):
+            continue
+        truth, scores = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+        if scores["finite"]:
+            kept.append(checkpoint)
+            rows.append((truth, scores))
+        else:
+            left_out.append(checkpoint.name)
+    if not rows:
+        raise FileNotFoundError(
+            f"folder={config.folder}: nothing is scored; run score_zoo.py with the same zoo first"
+        )
+    names = [name for name in rows[0][1]["scores"] if all(name in scores["scores"] for _, scores in rows)]
+    table = [[scores["scores"][name]["value"] for name in names] for _, scores in rows]
+    losses = np.array([-truth["validation_loss"] for truth, _ in rows])
+    return Results(
+        checkpoints=kept,
+        left_out=left_out,
+        names=[*names, LOSS],
+        scores=np.column_stack([np.array(table), np.nan_to_num(losses, nan=-math.inf)]),
+        truth={name: np.array([truth[name] for truth, _ in rows]) for name in TRUTHS},
+        labelled={
+            name: np.array([scores["labelled"][f"labelled bound/{name}"]["value"] for _, scores in rows])
+            for name in TRUTHS
+        },
+    )
+
+
+def within_runs(zoo: Zoo) -> Floats:
+    """Mean over the honest runs of Spearman's correlation inside of each, ``(S,)``."""
+    inside = [zoo.of_rows(zoo.runs == run) for run in np.unique(zoo.runs[zoo.honest])]
+    values = [each.value(spearman) for each in inside if len(each.truth) > 2]
+    return np.mean(values, axis=0) if values else np.full(zoo.scores.shape[1], np.nan)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How every score ranks by one truth, over the whole zoo; ``(S,)`` each."""
+
+    spearman: Floats
+    low: Floats
+    high: Floats
+    kendall: Floats
+    objectives: Floats
+    runs: Floats
+    regret: Floats
+    stopping: Floats
+    draws: Floats
+
+    @staticmethod
+    def of(zoo: Zoo, times: int, patience: int, seed: int) -> Ranking:
+        """Measure ``zoo``, with intervals over runs from ``times`` draws."""
+        draws = zoo.bootstrap(lambda drawn: drawn.value(spearman), times, seed)
+        low, high = interval(draws)
+        return Ranking(
+            spearman=zoo.value(spearman),
+            low=low,
+            high=high,
+            kendall=zoo.value(kendall),
+            objectives=zoo.within_objectives(spearman),
+            runs=within_runs(zoo),
+            regret=zoo.value(regret),
+            stopping=zoo.stopping_regret(patience),
+            draws=draws,
+        )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What families do whose setting half of the runs chose, on the other half; over many ways to halve.
+
+    Attributes:
+        values: For each family ``(splits,)`` Spearman correlations on the other half.
+        regrets: The same, regrets.
+        picks: For each family, how often each score was chosen.
+    """
+
+    values: dict[str, Floats]
+    regrets: dict[str, Floats]
+    picks: dict[str, Counter[str]]
+
+    @staticmethod
+    def of(results: Results, truth: str, splits: int, seed: int) -> HeldOut:
+        """Halve the runs in ``splits`` ways."""
+        rng = np.random.default_rng(seed)
+        zoo = results.zoo(truth)
+        families = [name for name in (*FAMILIES, ANY_BOUND, ANY_OF_OURS, ANY_RIVAL) if results.columns(name)]
+        values: dict[str, list[float]] = {name: [] for name in families}
+        regrets: dict[str, list[float]] = {name: [] for name in families}
+        picks: dict[str, Counter[str]] = {name: Counter() for name in families}
+        for _ in range(splits):
+            half, other = zoo.halves(rng)
+            lost = other.value(regret)
+            for name in families:
+                chosen = choose(half, other, results.columns(name))
+                values[name].append(chosen.there)
+                regrets[name].append(float(lost[chosen.setting]))
+                picks[name][results.names[chosen.setting]] += 1
+        return HeldOut(
+            {name: np.array(found) for name, found in values.items()},
+            {name: np.array(found) for name, found in regrets.items()},
+            picks,
+        )
+
+
+def first_split(results: Results, truth: str, times: int, seed: int) -> list[str]:
+    """Lines on one split, fixed by the seed: what each family chose, how it ranks the other half, and how far it
+    is above the rival that the first half chose, with intervals over the other half's runs."""
+    half, other = results.zoo(truth).halves(np.random.default_rng(seed))
+    rival = choose(half, other, results.columns(ANY_RIVAL)).setting
+    draws = other.bootstrap(lambda drawn: drawn.value(spearman), times, seed)
+    values = other.value(spearman)
+    lines = []
+    for family in (ANY_BOUND, ANY_OF_OURS, *FAMILIES):
+        if not results.columns(family):
+            continue
+        pick = choose(half, other, results.columns(family)).setting
+        low, high = interval(draws[:, pick])
+        low_gain, high_gain = interval(draws[:, pick] - draws[:, rival])
+        lines.append(
+            f"| {family} | `{results.names[pick]}` | {values[pick]:+.2f} [{low:+.2f}, {high:+.2f}] | "
+            f"{values[pick] - values[rival]:+.2f} [{low_gain:+.2f}, {high_gain:+.2f}] |"
+        )
+    return [
+        f"The rival that the first half chose: `{results.names[rival]}`.",
+        "",
+        "| family | chosen by one half | Spearman on the other | above that rival |",
+        "|---|---|---|---|",
+        *lines,
+    ]
+
+
+def held_out_lines(held_out: HeldOut) -> list[str]:
+    """A Markdown table of the families."""
+    lines = ["| family | Spearman on the other half | regret, points | chosen most |", "|---|---|---|---|"]
+    for family, values in held_out.values.items():
+        low, high = np.percentile(values, [5, 95])
+        (name, often), *_ = held_out.picks[family].most_common(1)
+        lines.append(
+            f"| {family} | {values.mean():+.2f} ({low:+.2f} to {high:+.2f}) | "
+            f"{100 * held_out.regrets[family].mean():.1f} | `{name}` ({often} of {len(values)}) |"
+        )
+    return lines
+
+
+def whole_lines(results: Results, ranking: Ranking, names: Sequence[str]) -> list[str]:
+    """A Markdown table of some scores over the whole zoo."""
+    lines = [
+        "| score | Spearman [95 %] | Kendall | by objective | by run | regret, points | early stopping, points |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        at = results.names.index(name)
+        everywhere = name != LOSS  # which is another unit in each objective
+        overall = f"{ranking.spearman[at]:+.2f} [{ranking.low[at]:+.2f}, {ranking.high[at]:+.2f}]"
+        lines.append(
+            f"| `{name}` | {overall if everywhere else '-'} | {_number(ranking.kendall[at], everywhere)} | "
+            f"{_number(ranking.objectives[at], everywhere)} | {ranking.runs[at]:+.2f} | "
+            f"{f'{100 * ranking.regret[at]:.1f}' if everywhere else '-'} | {100 * ranking.stopping[at]:.1f} |"
+        )
+    return lines
+
+
+def _number(value: float, shown: bool) -> str:
+    return f"{value:+.2f}" if shown else "-"
+
+
+def best_of_families(results: Results, ranking: Ranking) -> list[str]:
+    """The default, of each family the score that ranks the whole zoo best (in hindsight), and the loss."""
+    names = [DEFAULT]
+    for family in FAMILIES:
+        columns = results.columns(family)
+        if columns:
+            names.append(results.names[max(columns, key=lambda column: ranking.spearman[column])])
+    return [*dict.fromkeys(names), LOSS]
+
+
+def write_csvs(results: Results, rankings: dict[str, Ranking], folder: Path) -> None:
+    """Write every number."""
+    with (folder / "ranking.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        fields = ("spearman", "low", "high", "kendall", "objectives", "runs", "regret", "stopping")
+        writer.writerow(["truth", "score", *fields])
+        for truth, ranking in rankings.items():
+            for at, name in enumerate(results.names):
+                writer.writerow([truth, name, *(f"{getattr(ranking, field)[at]:.4f}" for field in fields)])
+    with (folder / "checkpoints.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                "run",
+                "step",
+                "objective",
+                "bad",
+                *TRUTHS,
+                *(f"labelled {truth}" for truth in TRUTHS),
+                *results.names,
+            ]
+        )
+        for at, checkpoint in enumerate(results.checkpoints):
+            run = checkpoint.run
+            values: list[Any] = [results.truth[truth][at] for truth in TRUTHS]
+            values += [results.labelled[truth][at] for truth in TRUTHS]
+            writer.writerow(
+                [run.name, checkpoint.step, run.objective, run.bad]
+                + [f"{value:.5g}" for value in [*values, *results.scores[at].tolist()]]
+            )
+
+
+def report(config: DictConfig) -> str:
+    """Write the report, and return its text."""
+    results = load(config)
+    folder = Path(config.folder) / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = {each.run.name: each.run for each in results.checkpoints}
+    lines = [
+        f"{len(results.checkpoints)} checkpoints of {len(runs)} runs "
+        f"({sum(bool(run.bad) for run in runs.values())} of them bad on purpose); {len(results.names)} scores; "
+        f"left out because of NaN or infinity in their embeddings: {', '.join(results.left_out) or 'none'}.",
+    ]
+    rankings = {}
+    for truth in tqdm(TRUTHS, desc="truths", unit="truth", disable=None):
+        zoo = results.zoo(truth)
+        ranking = Ranking.of(zoo, config.report.bootstraps, config.report.patience, config.seed)
+        rankings[truth] = ranking
+        held_out = HeldOut.of(results, truth, config.report.splits, config.seed)
+        ceiling = float(spearman(results.labelled[truth][:, None], results.truth[truth])[0])
+        best = results.checkpoints[int(results.truth[truth].argmax())].name
+        lines += [
+            "",
+            f"## {truth.capitalize()} accuracy",
+            "",
+            f"From {100 * zoo.truth.min():.1f} to {100 * zoo.truth.max():.1f} % (`{best}`). The labelled bound "
+            f"on the scored sections, which no score without labels can be expected to pass: {ceiling:+.2f}.",
+            "",
+            f"Settings chosen on half of the runs, judged on the other half; mean (5 to 95 %) of "
+            f"{config.report.splits} ways to halve:",
+            "",
+            *held_out_lines(held_out),
+            "",
+            f"One split (seed {config.seed}), with 95 % intervals over the runs of the other half.",
+            *first_split(results, truth, config.report.bootstraps, config.seed),
+            "",
+            "The whole zoo; of each family the setting that is best there, in hindsight:",
+            "",
+            *whole_lines(results, ranking, best_of_families(results, ranking)),
+        ]
+    write_csvs(results, rankings, folder)
+    text = "\n".join(lines) + "\n"
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    panels = [(name, truth) for truth, name in config.report.panels]
+    draw(results, [panel for panel in panels if panel[0] in results.names], folder / "model_selection.png")
+    return text
+
+
+@hydra.main(version_base="1.3", config_path="../../configs", config_name="model_selection")
+def main(config: DictConfig) -> None:
+    """Report what is scored by now."""
+    print(report(config))
+    print(f"written to {Path(config.folder) / 'report'}")
+
+
+if __name__ == "__main__":
+    main()
