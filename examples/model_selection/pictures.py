@@ -23,6 +23,7 @@ def draw(results: Results, panels: Sequence[tuple[str, str]], path: Path) -> Non
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
 
     columns = min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
@@ -49,9 +50,9 @@ def draw(results: Results, panels: Sequence[tuple[str, str]], path: Path) -> Non
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     handles = [
-        plt.Line2D([], [], color=colour, marker="o", linestyle="", label=name) for name, colour in _COLOURS.items()
+        Line2D([], [], color=colour, marker="o", linestyle="", label=name) for name, colour in _COLOURS.items()
     ]
-    handles.append(plt.Line2D([], [], color="gray", marker="x", linestyle="", label="bad on purpose"))
+    handles.append(Line2D([], [], color="gray", marker="x", linestyle="", label="bad on purpose"))
     axes.flat[0].legend(handles=handles, fontsize=6, loc="best")
     figure.savefig(path, dpi=90)
     plt.close(figure)

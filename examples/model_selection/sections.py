@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from lightning_mi.batches import Waveforms
-from lightning_mi.examples.data.utterances import Recording, Utterance
 from lightning_mi.segments import SectionSampler, parse_gaps
 
+from ..data.utterances import Recording, Utterance
 from .channel import Channel
 
 ANCHOR, NEAR, LATER, FAR, AGAIN = "anchor", "near", "0.1", "far", "again"
@@ -87,7 +87,9 @@ class SectionCutter:
             self.segment_seconds, parse_gaps(_GAPS), self.sample_rate, self.seed, self.pairs_per_utterance
         )
         parts: dict[str, list[Tensor]] = {view: [] for view in VIEWS}
-        groups, ends, used = [], [], []
+        groups: list[int] = []
+        ends: list[float] = []
+        used: list[Utterance] = []
         for recording in tqdm(recordings, desc="sections", unit="utterance", leave=False, disable=None):
             spoken = recording.read()
             starts = sampler(Waveforms(spoken[None], torch.tensor([len(spoken)]))).starts

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
-from lightning_mi.examples.data.audio_files import Int16Array, from_int16, to_int16
-from lightning_mi.examples.data.espeak import EspeakDataModule
-from lightning_mi.examples.data.sentences import LANGUAGES
-from lightning_mi.examples.data.speech import SpeechDataModule
-from lightning_mi.examples.data.utterances import Recording
-
+from ..data.audio_files import Int16Array, from_int16, to_int16
+from ..data.espeak import EspeakDataModule
+from ..data.sentences import LANGUAGES
+from ..data.speech import SpeechDataModule
+from ..data.utterances import Recording
 from .channel import Channel
 
 TRAIN, SCORE, TRUTH = "train", "score", "truth"

@@ -14,8 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from lightning_mi.examples.data.utterances import Phone, Recording
-
+from ..data.utterances import Phone, Recording
 from .encode import frames_of
 
 PHONE, VOICE, LANGUAGE = "phone", "voice", "language"
@@ -128,7 +127,7 @@ def probe_accuracy(
     """
     names, numbers = np.unique(labels, return_inverse=True)
     counts = np.array([np.bincount(numbers[side == which], minlength=len(names)) for which in (False, True)])
-    common = (counts >= fewest).all(axis=0)[numbers]
+    common = (counts.min(axis=0) >= fewest)[numbers]
     x, numbers, side = x[common], numbers[common], side[common]
     if not np.isfinite(x).all():
         return 0.0

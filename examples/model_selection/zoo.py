@@ -130,6 +130,5 @@ def corpora(config: DictConfig) -> Corpora:
 
 def channel(config: DictConfig, name: str) -> Channel:
     """The channel of that name in ``config.channels``."""
-    ranges = OmegaConf.to_container(config.channels[name], resolve=True)
-    assert isinstance(ranges, dict)
-    return Channel(**{str(key): (float(low), float(high)) for key, (low, high) in ranges.items()})
+    ranges = {str(key): (float(low), float(high)) for key, (low, high) in config.channels[name].items()}
+    return Channel(ranges["gain_db"], ranges["tilt_db"], ranges["snr_db"])

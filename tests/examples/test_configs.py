@@ -26,7 +26,7 @@ def composed(*overrides):
 def test_every_group_has_choices():
     assert {group for group, _ in CHOICES} == set(GROUPS)
     assert {"espeak", "audio_folder", "librispeech"} <= {name for group, name in CHOICES if group == "data"}
-    assert {"hubert", "hubert_base", "apc"} <= {name for group, name in CHOICES if group == "model"}
+    assert {"hubert", "hubert_base", "apc", "cpc"} <= {name for group, name in CHOICES if group == "model"}
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -71,7 +71,7 @@ def test_unknown_names_are_errors():
         composed("model=hubrt")
 
 
-@pytest.mark.parametrize("model", ["hubert", "apc"])
+@pytest.mark.parametrize("model", ["hubert", "apc", "cpc"])
 def test_models_build(model):
     assert sum(p.numel() for p in instantiate(composed(f"model={model}").model).parameters()) > 10_000
 
