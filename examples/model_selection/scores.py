@@ -113,7 +113,7 @@ def _local(embedded: Embedded, groups: Tensor) -> dict[str, Score]:
     found = {}
     pairs = [(view, NEAR) for view in VIEWS] + [(VARIED, LATER), (REVOICED, AGAIN)]
     for view, partner in pairs:
-        for pooling in (FRAME, EDGE) if view == VARIED else (EDGE,):
+        for pooling in (FRAME, EDGE) if view == VARIED or partner == AGAIN else (FRAME,):
             z_a, z_b = embedded.of(view, ANCHOR, pooling), embedded.of(view, partner, pooling)
             far = embedded.of(view, FAR, MEAN)
             name = f"{view}/{partner}/{pooling}/whitened32"
