@@ -124,6 +124,8 @@ def main(config: DictConfig) -> None:
             f"folder={config.folder}: no checkpoints; run train_zoo.py with the same zoo first"
         )
     score = Scorer(config)
+    if config.score.last_first:
+        checkpoints.reverse()
     for checkpoint in tqdm(checkpoints, desc="checkpoints", unit="checkpoint", disable=None):
         score(checkpoint)
     print(f"{len(checkpoints)} checkpoints scored: {score.folder / 'scores'}")
