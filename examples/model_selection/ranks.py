@@ -29,6 +29,23 @@ def spearman(scores: Floats, truth: Floats) -> Floats:
     return np.divide(product, norm, out=np.zeros_like(norm), where=norm > 0)
 
 
+def partial_spearman(scores: Floats, truth: Floats, other: Floats) -> Floats:
+    """:func:`spearman` of ``scores`` ``(N, S)`` with ``truth`` ``(N,)`` when the ranks of ``other`` ``(N,)`` are
+    held fixed, linearly: what a score says of one truth that is not said by another.
+
+    Example:
+        >>> other = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+        >>> truth = np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+        >>> partial_spearman(np.stack([other, truth], axis=1), truth, other).round(6).tolist()
+        [0.0, 1.0]
+    """
+    with_truth, with_other = spearman(scores, truth), spearman(scores, other)
+    between = spearman(other[:, None], truth)[0]
+    norm = np.sqrt(np.clip(1 - with_other**2, 0, None) * max(0.0, 1 - between**2))
+    product = with_truth - with_other * between
+    return np.divide(product, norm, out=np.zeros_like(norm), where=norm > 1e-9)
+
+
 def kendall(scores: Floats, truth: Floats) -> Floats:
     """Kendall's tau-b, as :func:`spearman`.
 

@@ -29,10 +29,11 @@ from lightning_mi.examples.model_selection.ranks import (
     choose,
     interval,
     kendall,
+    partial_spearman,
     regret,
     spearman,
 )
-from lightning_mi.examples.model_selection.truth import TRUTHS
+from lightning_mi.examples.model_selection.truth import PHONE, TRUTHS, VOICE
 from lightning_mi.examples.model_selection.zoo import Checkpoint, trained
 
 DEFAULT = "bound/varied/near/mean/kmeans32"  # what the callback logs as val/mi_bound
@@ -149,11 +150,12 @@ class Ranking:
     runs: Floats
     regret: Floats
     stopping: Floats
-    draws: Floats
+    partial: Floats
 
     @staticmethod
-    def of(zoo: Zoo, times: int, patience: int, seed: int) -> Ranking:
-        """Measure ``zoo``, with intervals over runs from ``times`` draws."""
+    def of(zoo: Zoo, other: Floats, times: int, patience: int, seed: int) -> Ranking:
+        """Measure ``zoo``, with intervals over runs from ``times`` draws; ``partial`` holds the truth ``other``
+        fixed."""
         draws = zoo.bootstrap(lambda drawn: drawn.value(spearman), times, seed)
         low, high = interval(draws)
         return Ranking(
@@ -165,7 +167,7 @@ class Ranking:
             runs=within_runs(zoo),
             regret=zoo.value(regret),
             stopping=zoo.stopping_regret(patience),
-            draws=draws,
+            partial=partial_spearman(zoo.scores, zoo.truth, other),
         )
 
 
@@ -247,18 +249,20 @@ def held_out_lines(held_out: HeldOut) -> list[str]:
     return lines
 
 
-def whole_lines(results: Results, ranking: Ranking, names: Sequence[str]) -> list[str]:
+def whole_lines(results: Results, ranking: Ranking, names: Sequence[str], other: str) -> list[str]:
     """A Markdown table of some scores over the whole zoo."""
     lines = [
-        "| score | Spearman [95 %] | Kendall | by objective | by run | regret, points | early stopping, points |",
-        "|---|---|---|---|---|---|---|",
+        f"| score | Spearman [95 %] | beyond {other} | Kendall | by objective | by run | regret, points "
+        "| early stopping, points |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in names:
         at = results.names.index(name)
         everywhere = name != LOSS  # which is another unit in each objective
         overall = f"{ranking.spearman[at]:+.2f} [{ranking.low[at]:+.2f}, {ranking.high[at]:+.2f}]"
         lines.append(
-            f"| `{name}` | {overall if everywhere else '-'} | {_number(ranking.kendall[at], everywhere)} | "
+            f"| `{name}` | {overall if everywhere else '-'} | {_number(ranking.partial[at], everywhere)} | "
+            f"{_number(ranking.kendall[at], everywhere)} | "
             f"{_number(ranking.objectives[at], everywhere)} | {ranking.runs[at]:+.2f} | "
             f"{f'{100 * ranking.regret[at]:.1f}' if everywhere else '-'} | {100 * ranking.stopping[at]:.1f} |"
         )
@@ -283,7 +287,7 @@ def write_csvs(results: Results, rankings: dict[str, Ranking], folder: Path) -> 
     """Write every number."""
     with (folder / "ranking.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        fields = ("spearman", "low", "high", "kendall", "objectives", "runs", "regret", "stopping")
+        fields = ("spearman", "low", "high", "partial", "kendall", "objectives", "runs", "regret", "stopping")
         writer.writerow(["truth", "score", *fields])
         for truth, ranking in rankings.items():
             for at, name in enumerate(results.names):
@@ -325,7 +329,10 @@ def report(config: DictConfig) -> str:
     rankings = {}
     for truth in tqdm(TRUTHS, desc="truths", unit="truth", disable=None):
         zoo = results.zoo(truth)
-        ranking = Ranking.of(zoo, config.report.bootstraps, config.report.patience, config.seed)
+        other = PHONE if truth == VOICE else VOICE
+        ranking = Ranking.of(
+            zoo, results.truth[other], config.report.bootstraps, config.report.patience, config.seed
+        )
         rankings[truth] = ranking
         held_out = HeldOut.of(results, truth, config.report.splits, config.seed)
         ceiling = float(spearman(results.labelled[truth][:, None], results.truth[truth])[0])
@@ -347,7 +354,7 @@ def report(config: DictConfig) -> str:
             "",
             "The whole zoo; of each family the setting that is best there, in hindsight:",
             "",
-            *whole_lines(results, ranking, best_of_families(results, ranking)),
+            *whole_lines(results, ranking, best_of_families(results, ranking), other),
         ]
     write_csvs(results, rankings, folder)
     text = "\n".join(lines) + "\n"

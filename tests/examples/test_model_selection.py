@@ -25,7 +25,15 @@ from lightning_mi.examples.model_selection.local import (
     conditional_difference,
     residual_bound,
 )
-from lightning_mi.examples.model_selection.ranks import Zoo, choose, kendall, regret, spearman, stop
+from lightning_mi.examples.model_selection.ranks import (
+    Zoo,
+    choose,
+    kendall,
+    partial_spearman,
+    regret,
+    spearman,
+    stop,
+)
 from lightning_mi.examples.model_selection.rivals import alpha_req, cluster_quality, lidar, rankme
 from lightning_mi.examples.model_selection.sections import (
     AGAIN,
@@ -180,6 +188,18 @@ def test_correlations_are_scipys():
         assert tau == pytest.approx(scipy.stats.kendalltau(column, truth).statistic)
     assert spearman(np.ones((5, 1)), np.arange(5.0)).tolist() == [0]
     assert kendall(np.full((5, 1), -np.inf), np.arange(5.0)).tolist() == [0]
+
+
+def test_partial_correlation_is_that_of_the_residuals():
+    rng = np.random.default_rng(0)
+    other = rng.normal(size=60)
+    truth, score = other + rng.normal(size=60), other + rng.normal(size=60)
+    ranks = [scipy.stats.rankdata(x) for x in (score, truth, other)]
+    line = np.stack([np.ones(60), ranks[2]], axis=1)
+    left = [x - line @ np.linalg.lstsq(line, x, rcond=None)[0] for x in ranks[:2]]
+    expected = np.corrcoef(*left)[0, 1]
+    assert partial_spearman(score[:, None], truth, other) == pytest.approx([expected])
+    assert partial_spearman(other[:, None], truth, other) == pytest.approx([0])
 
 
 def test_regret():
