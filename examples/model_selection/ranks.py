@@ -164,28 +164,9 @@ def stop(values: Floats, patience: int) -> tuple[int, int]:
     return best, len(values) - 1
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A setting that one half of the runs chose, and what it does on the other.
-
-    Attributes:
-        setting: Column of the setting.
-        here: Spearman's correlation on the half that chose.
-        there: On the other.
-        there_zoo: The other half.
-    """
-
-    setting: int
-    here: float
-    there: float
-    there_zoo: Zoo
-
-
-def choose(half: Zoo, other: Zoo, columns: Sequence[int]) -> Chosen:
-    """The column of ``columns`` whose Spearman correlation is highest on ``half``; judged on ``other``."""
-    values = half.value(spearman)[list(columns)]
-    setting = columns[int(values.argmax())]
-    return Chosen(setting, float(values.max()), float(other.value(spearman)[setting]), other)
+def choose(values: Floats, columns: Sequence[int]) -> int:
+    """The column of ``columns`` with the highest of ``values`` ``(S,)``, which one half of the runs gave."""
+    return columns[int(values[list(columns)].argmax())]
 
 
 def interval(draws: Floats, share: float = 0.95) -> tuple[Floats, Floats]:

@@ -33,10 +33,14 @@ from lightning_mi.examples.model_selection.ranks import (
     regret,
     spearman,
 )
+from lightning_mi.examples.model_selection.sections import FIXED
 from lightning_mi.examples.model_selection.truth import PHONE, TRUTHS, VOICE
 from lightning_mi.examples.model_selection.zoo import Checkpoint, trained
 
-DEFAULT = "bound/varied/near/mean/kmeans32"  # what the callback logs as val/mi_bound
+DEFAULT = "bound/varied/near/mean/kmeans32"  # what the callback logs as val/mi_bound,
+PHONETIC = "bound/independent/near/frame/whitened32"  # with callbacks=mi_bound_phonetic,
+VOICED = "bound/independent/near/mean/whitened32"  # and with callbacks=mi_bound_voice
+LOGGED = (DEFAULT, PHONETIC, VOICED)
 LOSS = "validation loss"
 OURS = (
     "bound",
@@ -47,8 +51,9 @@ OURS = (
     "share",
     "share difference",
 )
+CONTROLLED = "bounds at a fixed channel"  # which only who makes the speech can have: in no other family of ours
 RIVALS = ("RankMe", "LiDAR", "alpha-ReQ", "clusters")
-FAMILIES = (*OURS, *RIVALS)
+FAMILIES = (*OURS, CONTROLLED, *RIVALS)
 ANY_BOUND, ANY_OF_OURS, ANY_RIVAL = "any bound", "any of ours", "any rival"
 
 
@@ -90,8 +95,13 @@ class Results:
             ANY_BOUND: OURS[:3],
             ANY_OF_OURS: OURS,
             ANY_RIVAL: RIVALS,
+            CONTROLLED: OURS[:3],
         }.get(family, (family,))
-        return [number for number, name in enumerate(self.names) if name.split("/")[0] in families]
+        return [
+            number
+            for number, name in enumerate(self.names)
+            if name.split("/")[0] in families and (f"/{FIXED}/" in name) == (family == CONTROLLED)
+        ]
 
 
 def load(config: DictConfig) -> Results:
@@ -151,6 +161,7 @@ class Ranking:
     regret: Floats
     stopping: Floats
     partial: Floats
+    draws: Floats
 
     @staticmethod
     def of(zoo: Zoo, other: Floats, times: int, patience: int, seed: int) -> Ranking:
@@ -168,6 +179,7 @@ class Ranking:
             regret=zoo.value(regret),
             stopping=zoo.stopping_regret(patience),
             partial=partial_spearman(zoo.scores, zoo.truth, other),
+            draws=draws,
         )
 
 
@@ -196,12 +208,12 @@ class HeldOut:
         picks: dict[str, Counter[str]] = {name: Counter() for name in families}
         for _ in range(splits):
             half, other = zoo.halves(rng)
-            lost = other.value(regret)
+            here, there, lost = half.value(spearman), other.value(spearman), other.value(regret)
             for name in families:
-                chosen = choose(half, other, results.columns(name))
-                values[name].append(chosen.there)
-                regrets[name].append(float(lost[chosen.setting]))
-                picks[name][results.names[chosen.setting]] += 1
+                setting = choose(here, results.columns(name))
+                values[name].append(float(there[setting]))
+                regrets[name].append(float(lost[setting]))
+                picks[name][results.names[setting]] += 1
         return HeldOut(
             {name: np.array(found) for name, found in values.items()},
             {name: np.array(found) for name, found in regrets.items()},
@@ -210,30 +222,48 @@ class HeldOut:
 
 
 def first_split(results: Results, truth: str, times: int, seed: int) -> list[str]:
-    """Lines on one split, fixed by the seed: what each family chose, how it ranks the other half, and how far it
-    is above the rival that the first half chose, with intervals over the other half's runs."""
+    """A Markdown table on one split, fixed by the seed: what each family chose on the one half, how it ranks the
+    other, and how far above each rival it is there, with intervals over the other half's runs."""
     half, other = results.zoo(truth).halves(np.random.default_rng(seed))
-    rival = choose(half, other, results.columns(ANY_RIVAL)).setting
+    here, there = half.value(spearman), other.value(spearman)
     draws = other.bootstrap(lambda drawn: drawn.value(spearman), times, seed)
-    values = other.value(spearman)
+    rivals = {name: choose(here, results.columns(name)) for name in RIVALS}
     lines = []
     for family in (ANY_BOUND, ANY_OF_OURS, *FAMILIES):
-        if not results.columns(family):
-            continue
-        pick = choose(half, other, results.columns(family)).setting
-        low, high = interval(draws[:, pick])
-        low_gain, high_gain = interval(draws[:, pick] - draws[:, rival])
-        lines.append(
-            f"| {family} | `{results.names[pick]}` | {values[pick]:+.2f} [{low:+.2f}, {high:+.2f}] | "
-            f"{values[pick] - values[rival]:+.2f} [{low_gain:+.2f}, {high_gain:+.2f}] |"
-        )
-    return [
-        f"The rival that the first half chose: `{results.names[rival]}`.",
-        "",
-        "| family | chosen by one half | Spearman on the other | above that rival |",
-        "|---|---|---|---|",
-        *lines,
-    ]
+        if results.columns(family):
+            setting = choose(here, results.columns(family))
+            cells = [family, f"`{results.names[setting]}`", _with_interval(there[setting], draws[:, setting])]
+            cells += [_above(there, draws, setting, rival) for rival in rivals.values()]
+            lines.append(f"| {' | '.join(cells)} |")
+    return [*_above_header("family | chosen by one half | Spearman on the other"), *lines]
+
+
+def named_lines(results: Results, ranking: Ranking, names: Sequence[str]) -> list[str]:
+    """A Markdown table of how far some scores are above each rival over the whole zoo, where each rival has the
+    setting that suits it best, in hindsight."""
+    rivals = {name: choose(ranking.spearman, results.columns(name)) for name in RIVALS}
+    lines = []
+    for name in names:
+        at = results.names.index(name)
+        cells = [f"`{name}`", *(_above(ranking.spearman, ranking.draws, at, rival) for rival in rivals.values())]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*_above_header("score"), *lines]
+
+
+def _above_header(first: str) -> list[str]:
+    header = f"| {first} | {' | '.join(f'above {name}' for name in RIVALS)} |"
+    return [header, "|---" * (header.count("|") - 1) + "|"]
+
+
+def _above(values: Floats, draws: Floats, setting: int, rival: int) -> str:
+    if setting == rival:
+        return "-"
+    return _with_interval(values[setting] - values[rival], draws[:, setting] - draws[:, rival])
+
+
+def _with_interval(value: float, draws: Floats) -> str:
+    low, high = interval(draws)
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def held_out_lines(held_out: HeldOut) -> list[str]:
@@ -259,7 +289,7 @@ def whole_lines(results: Results, ranking: Ranking, names: Sequence[str], other:
     for name in names:
         at = results.names.index(name)
         everywhere = name != LOSS  # which is another unit in each objective
-        overall = f"{ranking.spearman[at]:+.2f} [{ranking.low[at]:+.2f}, {ranking.high[at]:+.2f}]"
+        overall = _with_interval(ranking.spearman[at], ranking.draws[:, at])
         lines.append(
             f"| `{name}` | {overall if everywhere else '-'} | {_number(ranking.partial[at], everywhere)} | "
             f"{_number(ranking.kendall[at], everywhere)} | "
@@ -274,8 +304,8 @@ def _number(value: float, shown: bool) -> str:
 
 
 def best_of_families(results: Results, ranking: Ranking) -> list[str]:
-    """The default, of each family the score that ranks the whole zoo best (in hindsight), and the loss."""
-    names = [DEFAULT]
+    """What can be logged, of each family the score that ranks the whole zoo best (in hindsight), and the loss."""
+    names = [*LOGGED]
     for family in FAMILIES:
         columns = results.columns(family)
         if columns:
@@ -349,12 +379,18 @@ def report(config: DictConfig) -> str:
             "",
             *held_out_lines(held_out),
             "",
-            f"One split (seed {config.seed}), with 95 % intervals over the runs of the other half.",
+            f"One split (seed {config.seed}), with 95 % intervals over the runs of the other half; above the "
+            "settings of each rival that the first half chose:",
+            "",
             *first_split(results, truth, config.report.bootstraps, config.seed),
             "",
             "The whole zoo; of each family the setting that is best there, in hindsight:",
             "",
             *whole_lines(results, ranking, best_of_families(results, ranking), other),
+            "",
+            "What can be logged, and how far it is above each rival's best setting (95 % intervals over runs):",
+            "",
+            *named_lines(results, ranking, LOGGED),
         ]
     write_csvs(results, rankings, folder)
     text = "\n".join(lines) + "\n"
