@@ -238,6 +238,35 @@ def first_split(results: Results, truth: str, times: int, seed: int) -> list[str
     return [*_above_header("family | chosen by one half | Spearman on the other"), *lines]
 
 
+def fresh_lines(results: Results, truth: str, chosen_on: Sequence[str], config: Any) -> list[str]:
+    """A Markdown table of what can be logged on the runs that took no part in choosing its settings, those that
+    ``chosen_on`` does not name; rivals have the settings that rank best the runs that it does."""
+    zoo = results.zoo(truth)
+    took_part = np.array([each.run.name in chosen_on for each in results.checkpoints])
+    seen, fresh = zoo.of_rows(took_part), zoo.of_rows(~took_part)
+    here, values, lost = seen.value(spearman), fresh.value(spearman), fresh.value(regret)
+    taus, stopping = fresh.value(kendall), fresh.stopping_regret(config.patience)
+    draws = fresh.bootstrap(lambda drawn: drawn.value(spearman), config.bootstraps)
+    rivals = [choose(here, results.columns(name)) for name in RIVALS]
+    header = "score | Spearman on fresh runs | Kendall | regret, points | early stopping, points"
+    lines = [
+        f"{len(fresh.truth)} checkpoints of {len(np.unique(fresh.runs))} runs that chose no setting:",
+        "",
+        *_above_header(header),
+    ]
+    for setting in [*(results.names.index(name) for name in LOGGED), *rivals]:
+        cells = [
+            f"`{results.names[setting]}`",
+            _with_interval(float(values[setting]), draws[:, setting]),
+            f"{taus[setting]:+.2f}",
+            f"{100 * lost[setting]:.1f}",
+            f"{100 * stopping[setting]:.1f}",
+            *(_above(values, draws, setting, rival) for rival in rivals),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def named_lines(results: Results, ranking: Ranking, names: Sequence[str]) -> list[str]:
     """A Markdown table of how far some scores are above each rival over the whole zoo, where each rival has the
     setting that suits it best, in hindsight."""
@@ -357,6 +386,7 @@ def report(config: DictConfig) -> str:
         f"left out because of NaN or infinity in their embeddings: {', '.join(results.left_out) or 'none'}.",
     ]
     rankings = {}
+    chosen_on = list(config.report.chosen_on)
     for truth in tqdm(TRUTHS, desc="truths", unit="truth", disable=None):
         zoo = results.zoo(truth)
         other = PHONE if truth == VOICE else VOICE
@@ -391,6 +421,7 @@ def report(config: DictConfig) -> str:
             "What can be logged, and how far it is above each rival's best setting (95 % intervals over runs):",
             "",
             *named_lines(results, ranking, LOGGED),
+            *(["", *fresh_lines(results, truth, chosen_on, config.report)] if chosen_on else []),
         ]
     write_csvs(results, rankings, folder)
     text = "\n".join(lines) + "\n"
