@@ -177,7 +177,7 @@ def _quantize(split: _Split, z_b: Tensor, num_clusters: int, seed: int, quantize
     """Codes of the rows that are fitted, and of those that are scored."""
     fold = split.fold
     fitted, codes = QUANTIZERS[quantizer](
-        split.z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + split.number
+        split.z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + split.number, None
     )
     return codes, fitted.assign(z_b[fold.score])
 
