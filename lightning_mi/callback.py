@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.channels import CHANNELS, Channels
 from lightning_mi.distributed import gather
 from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
@@ -137,6 +138,10 @@ class MIBoundCallback(Callback):
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
             -1 for ``(B, F, T)``. The encoder gets sections in the same layout: a transformers model of
             ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.
+        channels: ``"shared"``: sections as they are. ``"own"``: each through a random gain, spectral tilt and
+            noise of its own before it is encoded, so that the channel is nothing that two sections of an utterance
+            share; the bound is then on the information between the embeddings of such sections. The input
+            baseline is of the same sections.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -191,6 +196,7 @@ class MIBoundCallback(Callback):
         plot_every_n_epochs: int = 1,
         warm_start: bool = False,
         time_dim: int | None = None,
+        channels: Channels = "shared",
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -213,6 +219,12 @@ class MIBoundCallback(Callback):
             )
         if pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
+        if channels not in CHANNELS:
+            raise ValueError(f"`channels` must be one of {CHANNELS}, got {channels!r}.")
+        if channels == "own" and time_dim is not None:
+            raise ValueError(
+                "`channels='own'` changes waveforms, got feature sequences (`time_dim`). Take `channels='shared'`."
+            )
         if headline is not None and not isinstance(headline, str):
             raise TypeError(f"`headline` must be the name of a layer or {BEST_LAYER!r}, got {headline!r}.")
         if batch_to_waveforms is not None and not callable(batch_to_waveforms):
@@ -250,13 +262,16 @@ class MIBoundCallback(Callback):
             "quantizer": quantizer,
             "probe": probe,
             "headline": headline,
+            "channels": channels,
             "warm_start": warm_start,
             "time_dim": time_dim,
         }
         self._labels = parse_labels(labels)
         self._layout = parse_time_dim(time_dim)
         gaps = parse_gaps(gap_seconds)
-        self._sampler = SectionSampler(segment_seconds, gaps, sample_rate, seed, pairs_per_utterance, self._layout)
+        self._sampler = SectionSampler(
+            segment_seconds, gaps, sample_rate, seed, pairs_per_utterance, self._layout, channels
+        )
         self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()
         self._memory = Memory()

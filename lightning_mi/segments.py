@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_mi.batches import Waveforms
+from lightning_mi.channels import Channels, through_own_channels
 from lightning_mi.hashing import content_hash, mix, uniform
 from lightning_mi.layout import WAVEFORMS, Layout
 
@@ -135,6 +136,8 @@ class SectionSampler:
         pairs_per_utterance: The most anchors in one utterance; one, and one more for each further section's
             length that there is room for.
         layout: How the utterances lie in the batch.
+        channels: ``"shared"``, the sections as they are, or, of waveforms, ``"own"``, each through a channel of
+            its own (:func:`lightning_mi.channels.through_own_channels`).
 
     Example:
         >>> import torch
@@ -151,6 +154,7 @@ class SectionSampler:
     seed: int
     pairs_per_utterance: int = 1
     layout: Layout = WAVEFORMS
+    channels: Channels = "shared"
 
     @property
     def segment(self) -> int:
@@ -188,10 +192,13 @@ class SectionSampler:
         groups = utterances
         if waveforms.groups is not None:
             groups = waveforms.groups.to(long_enough.device)[long_enough].to("cpu", torch.int64)
+        keys = mix(utterances[rows] + rounds)
+        if self.channels == "own":
+            cut = through_own_channels(cut[..., 0], keys, self.sample_rate, self.seed)[..., None]
         rank = (mix(utterances, self.seed)[rows] >> 8) & _LOW_BITS
         return Sections(
             samples=self.layout.restore(cut[sounding], like=waveforms.samples),
-            keys=mix(utterances[rows] + rounds)[used],
+            keys=keys[used],
             priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
             groups=groups[rows][used],
             utterances=utterances[rows][used],

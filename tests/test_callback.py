@@ -149,6 +149,33 @@ def test_pooling_and_seed_change_the_number():
     assert len(values) == 3
 
 
+class Loudness(TinySpeechModel):
+    """Hears how loud a section is, and nothing else."""
+
+    def forward(self, x):
+        return x.reshape(len(x), 1, -1).square().mean(-1, keepdim=True).log()
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_own_channels_take_away_what_the_channel_tells():
+    generator = torch.Generator().manual_seed(0)
+    loud = 10 ** (torch.rand(600, 1, generator=generator) * 1.5 - 1)  # 30 dB
+    batches = loader(loud * torch.randn(600, 2000, generator=generator))
+    shared, own = (validate(Loudness(), batches, channels=channels)[0] for channels in ("shared", "own"))
+    assert shared["val/mi_bound"] > 1.5
+    assert own["val/mi_bound"] < 0.7 * shared["val/mi_bound"]  # 18 dB of the sections' own stand beside the 30
+    assert own["mi_bound/pairs"] == shared["mi_bound/pairs"]
+
+
+def test_own_channels_leave_the_pairs_and_do_not_depend_on_the_batches():
+    x = utterances(200)
+    module = TinySpeechModel()
+    one, many = (validate(module, loader(x, size), channels="own")[0] for size in (200, 7))
+    assert one["val/mi_bound"] == pytest.approx(many["val/mi_bound"], abs=1e-5)
+
+
 class Clears(TinySpeechModel):
     """Training takes away the noise that stands over its features: the truth rises at every step."""
 
@@ -531,6 +558,12 @@ def test_groups_of_the_users_own():
         ({"sample_rate": 0}, ValueError, "`sample_rate`"),
         ({"sample_rate": "16k"}, TypeError, "`sample_rate` must be a number of samples"),
         ({"pooling": "max"}, ValueError, "`pooling` must be one of .* got 'max'"),
+        ({"channels": "mine"}, ValueError, "`channels` must be one of .* got 'mine'"),
+        (
+            {"channels": "own", "time_dim": 1},
+            ValueError,
+            "`channels='own'` changes waveforms, got feature sequences",
+        ),
         ({"every_n_epochs": 0}, ValueError, "`every_n_epochs`"),
         ({"seed": None}, TypeError, "`seed`"),
         ({"log_name": ""}, ValueError, "`log_name`"),

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_mi.batches import Waveforms
+from lightning_mi.channels import through_own_channels
 from lightning_mi.layout import Layout
 from lightning_mi.segments import SectionSampler, parse_gaps
 
@@ -38,6 +39,17 @@ def test_sections_are_whole_do_not_overlap_and_keep_their_distance(gaps, distanc
         assert gap.min() >= low
         assert gap.max() <= high
     assert first[:, 0].unique().numel() > 100  # not always the same place
+
+
+def test_own_channels_change_the_samples_and_nothing_else():
+    waves = Waveforms(torch.randn(20, 3000), torch.full((20,), 3000))
+    shared = sampler(["near", "far"])(waves)
+    own = SectionSampler(0.5, parse_gaps(["near", "far"]), RATE, 0, channels="own")(waves)
+    for name in ("keys", "priorities", "groups", "rows", "starts"):
+        assert torch.equal(getattr(own, name), getattr(shared, name))
+    expected = through_own_channels(shared.samples, shared.keys, RATE)
+    torch.testing.assert_close(own.samples, expected)
+    assert (own.samples - shared.samples).abs().amax(dim=2).min() > 0.01
 
 
 def test_far_reaches_everywhere():

@@ -1,10 +1,11 @@
-"""Two self-supervised speech models whose training the examples watch.
+"""Three self-supervised speech models whose training the examples watch.
 
 - :class:`HuBERTModule`: masked prediction of k-means targets (HuBERT), on torchaudio's model.
 - :class:`APCModule`: autoregressive predictive coding, a recurrent network that predicts log-mel frames.
+- :class:`CPCModule`: contrastive predictive coding, which tells the frames to come from others.
 
-Both read batches ``{"waveforms": (B, T) float32, "lengths": (B,) int64}`` and need torchaudio, which comes
-with the ``examples`` extra. The two classes are imported on first use.
+All read batches ``{"waveforms": (B, T) float32, "lengths": (B,) int64}`` and need torchaudio, which comes
+with the ``examples`` extra. The classes are imported on first use.
 
 Raises:
     ModuleNotFoundError: if torchaudio is not installed.
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .apc import APCModule as APCModule
+    from .cpc import CPCModule as CPCModule
     from .hubert import HuBERTModule as HuBERTModule
 
-__all__ = ["APCModule", "HuBERTModule"]
+__all__ = ["APCModule", "CPCModule", "HuBERTModule"]
 
-_HOMES = {"APCModule": ".apc", "HuBERTModule": ".hubert"}
+_HOMES = {"APCModule": ".apc", "CPCModule": ".cpc", "HuBERTModule": ".hubert"}
 
 if find_spec("torchaudio") is None:
     raise ModuleNotFoundError(

@@ -26,7 +26,7 @@ def composed(*overrides):
 def test_every_group_has_choices():
     assert {group for group, _ in CHOICES} == set(GROUPS)
     assert {"espeak", "audio_folder", "librispeech"} <= {name for group, name in CHOICES if group == "data"}
-    assert {"hubert", "hubert_base", "apc"} <= {name for group, name in CHOICES if group == "model"}
+    assert {"hubert", "hubert_base", "apc", "cpc"} <= {name for group, name in CHOICES if group == "model"}
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -52,6 +52,17 @@ def test_the_callbacks_config_says_every_argument_and_its_default():
     assert differing == {"num_clusters", "pairs_per_utterance"}  # for the example's speech; the file says why
 
 
+@pytest.mark.parametrize(("name", "pooling"), [("mi_bound_phonetic", "boundary"), ("mi_bound_voice", "mean")])
+def test_settings_of_the_model_selection(name, pooling):
+    config = composed(f"callbacks={name}").callbacks
+    assert set(config) == {"mi_bound"}
+    plain = composed("callbacks=mi_bound").callbacks.mi_bound
+    differing = {key: value for key, value in config.mi_bound.items() if value != plain[key]}
+    expected = {"quantizer": "whitened", "channels": "own"}
+    assert differing == expected | ({"pooling": pooling} if pooling != "mean" else {})
+    assert instantiate(config.mi_bound).pooling == pooling
+
+
 def test_overrides_reach_the_callback():
     config = composed(
         "callbacks.mi_bound.num_clusters=256",
@@ -71,7 +82,7 @@ def test_unknown_names_are_errors():
         composed("model=hubrt")
 
 
-@pytest.mark.parametrize("model", ["hubert", "apc"])
+@pytest.mark.parametrize("model", ["hubert", "apc", "cpc"])
 def test_models_build(model):
     assert sum(p.numel() for p in instantiate(composed(f"model={model}").model).parameters()) > 10_000
 

@@ -11,7 +11,7 @@ pytest.importorskip("torchaudio")
 from torchaudio.models import hubert_pretrain_base
 from torchaudio.models.wav2vec2.components import LogitGenerator
 
-from lightning_mi.examples.models import APCModule, HuBERTModule
+from lightning_mi.examples.models import APCModule, CPCModule, HuBERTModule
 from lightning_mi.examples.models.apc import LogMel
 from lightning_mi.examples.models.kmeans import KMeansTargets
 from lightning_mi.examples.models.masking import ClassLogits, SpanMasks
@@ -26,7 +26,12 @@ SMALL_HUBERT = {
     "conv_layers": ((32, 20, 10), (64, 8, 4), (64, 16, 8)),
 }
 SMALL_APC = {"hidden": 48, "n_mels": 24}
-MODELS = [pytest.param(HuBERTModule, SMALL_HUBERT, id="hubert"), pytest.param(APCModule, SMALL_APC, id="apc")]
+SMALL_CPC = {"hidden": 48, "dim": 32, "n_mels": 24, "horizon": 4}
+MODELS = [
+    pytest.param(HuBERTModule, SMALL_HUBERT, id="hubert"),
+    pytest.param(APCModule, SMALL_APC, id="apc"),
+    pytest.param(CPCModule, SMALL_CPC, id="cpc"),
+]
 
 # Formants of six phones (Hz); the last two are noises. A phone tends to be followed by the next one.
 PHONES = [(300, 2300), (700, 1200), (400, 900), (550, 1800), None, None]
@@ -137,7 +142,7 @@ class Watch(pl.Callback):
 def trained(data):
     """Each model after a short training: (module, watch)."""
     made = {}
-    for kind, settings in ((HuBERTModule, SMALL_HUBERT), (APCModule, SMALL_APC)):
+    for kind, settings in (model.values for model in MODELS):
         pl.seed_everything(0, verbose=False)
         module, watch = kind(**settings), Watch()
         make_trainer(watch, max_steps=100, limit_val_batches=1, num_sanity_val_steps=1).fit(module, data)
@@ -150,7 +155,7 @@ def loss_of(module, batch):
     return module._step(batch)[0] if isinstance(module, HuBERTModule) else module._loss(batch)
 
 
-@pytest.mark.parametrize(("kind", "factor"), [(HuBERTModule, 0.5), (APCModule, 0.6)])
+@pytest.mark.parametrize(("kind", "factor"), [(HuBERTModule, 0.5), (APCModule, 0.6), (CPCModule, 0.75)])
 def test_loss_goes_down(trained, kind, factor):
     losses = trained[kind][1].losses
     assert sum(losses[-10:]) / 10 < factor * losses[0]
@@ -203,7 +208,7 @@ def test_fitting_ignores_and_keeps_the_global_generator(data, kind, settings):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("kind", [HuBERTModule, APCModule])
+@pytest.mark.parametrize("kind", [HuBERTModule, APCModule, CPCModule])
 def test_checkpoint_keeps_the_statistics(trained, tmp_path, monkeypatch, kind):
     module = trained[kind][0]
     module.trainer.save_checkpoint(tmp_path / "model.ckpt")
@@ -237,7 +242,7 @@ def test_statistics_from_a_loader_and_a_missing_one(data, kind, settings):
 
 
 @pytest.mark.parametrize("lengths", [[16000, 1600, 5000], [1600, 1700], [1600, 100], [100, 50], [800]])
-@pytest.mark.parametrize("kind", [HuBERTModule, APCModule])
+@pytest.mark.parametrize("kind", [HuBERTModule, APCModule, CPCModule])
 def test_short_utterances(trained, kind, lengths):
     module = trained[kind][0]
     module.train()
@@ -254,7 +259,12 @@ def test_short_utterances(trained, kind, lengths):
 
 @pytest.mark.parametrize(
     ("kind", "settings", "frames", "dim"),
-    [(HuBERTModule, {}, 48, 128), (HuBERTModule, SMALL_HUBERT, 48, 64), (APCModule, {}, 98, 128)],
+    [
+        (HuBERTModule, {}, 48, 128),
+        (HuBERTModule, SMALL_HUBERT, 48, 64),
+        (APCModule, {}, 98, 128),
+        (CPCModule, {}, 49, 128),
+    ],
 )
 def test_forward(kind, settings, frames, dim):
     module = kind(**settings).eval()
@@ -264,7 +274,7 @@ def test_forward(kind, settings, frames, dim):
 
 
 def test_a_bf16_step(trained, data):
-    for kind in (HuBERTModule, APCModule):
+    for kind in (HuBERTModule, APCModule, CPCModule):
         module = trained[kind][0]
         with torch.autocast("cpu", torch.bfloat16):
             batch = next(iter(data.val_dataloader()))
@@ -329,6 +339,10 @@ def test_errors():
         HuBERTModule(mask_prob=0)
     with pytest.raises(ValueError, match="shift: got 0"):
         APCModule(shift=0)
+    with pytest.raises(ValueError, match="horizon: got 0"):
+        CPCModule(horizon=0)
+    with pytest.raises(ValueError, match="negatives: got 'far'"):
+        CPCModule(negatives="far")
     with pytest.raises(ValueError, match="total_steps: got 5"):
         warmup_adamw([], lr=1.0, weight_decay=0.0, warmup_steps=5, total_steps=5)
 
@@ -340,16 +354,50 @@ def test_log_mel_of_a_section_alone():
     torch.testing.assert_close(section, whole[:, 25 : 25 + section.shape[1]], atol=1e-3, rtol=1e-3)
 
 
-def test_apc_is_causal(trained):
-    module = trained[APCModule][0].eval()
+@pytest.mark.parametrize(("kind", "hop"), [(APCModule, 160), (CPCModule, 320)])
+def test_recurrent_models_are_causal(trained, kind, hop):
+    module = trained[kind][0].eval()
     waveform = torch.randn(1, RATE)
     changed = waveform.clone()
     changed[:, 8000:] = 0
     with torch.no_grad():
         a, b = module(waveform), module(changed)
-    last = (8000 - module.features.window) // module.features.hop
+    sees = module.features.window if kind is APCModule else module.receptive_field
+    last = (8000 - sees) // hop
     torch.testing.assert_close(a[:, : last + 1], b[:, : last + 1])
     assert not torch.allclose(a[:, last + 2], b[:, last + 2])
+
+
+@pytest.mark.parametrize("negatives", ["within", "across"])
+def test_info_nce_by_hand(negatives):
+    """The loss, frame by frame: which frames are negatives, and that padding is none of them."""
+    module = CPCModule(**SMALL_CPC, negatives=negatives, num_negatives=10_000).eval()
+    lengths = torch.tensor([8000, 5000, 6500])
+    waveforms = torch.randn(3, 8000) * (torch.arange(8000) < lengths[:, None])
+    with torch.no_grad():
+        loss = module._loss({"waveforms": waveforms, "lengths": lengths}, draw=False)
+        z, c = module._encode(waveforms)
+    counts = [int(module.features.num_frames(length)) // 2 for length in lengths]
+    total = 0.0
+    for ahead, predictor in enumerate(module.predictors, start=1):
+        surprises = []
+        for b, count in enumerate(counts):
+            for t in range(ahead, count):
+                predicted = predictor(c[b, t - ahead]) / z.shape[-1] ** 0.5
+                others = [z[o, s] for o in range(3) for s in range(counts[o]) if o != b]
+                if negatives == "within":
+                    others = [z[b, s] for s in range(count) if s != t]
+                scores = torch.stack([z[b, t], *others]) @ predicted
+                surprises.append(-scores.log_softmax(0)[0])
+        total += torch.stack(surprises).mean().item()
+    assert loss.item() == pytest.approx(total / len(module.predictors), rel=1e-4)
+
+
+def test_cpc_beats_chance(trained, data):
+    batch = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        frames = trained[CPCModule][0](batch["waveforms"]).shape[1]
+        assert loss_of(trained[CPCModule][0], batch) < 0.75 * torch.tensor(frames).log()
 
 
 def test_class_logits_are_those_of_torchaudio():

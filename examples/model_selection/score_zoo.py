@@ -1,0 +1,135 @@
+"""Score every checkpoint of the zoo, with labels and without; what is made is kept, and made once.
+
+    python examples/model_selection/score_zoo.py zoo=small
+
+Each checkpoint's embeddings go to `embeddings/`, its accuracies to `truth/` and its scores to `scores/`, all in
+the zoo's folder. Delete `scores/` to score the kept embeddings anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning.pytorch as pl
+import torch
+from omegaconf import DictConfig
+from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
+
+from lightning_mi.examples.model_selection.encode import Embedded, embed
+from lightning_mi.examples.model_selection.scores import as_json, labelled, score_all
+from lightning_mi.examples.model_selection.sections import SHORT, VIEWS, SectionCutter, Sections
+from lightning_mi.examples.model_selection.speech import SCORE, TRUTH, ZooData
+from lightning_mi.examples.model_selection.truth import TruthSpeech, accuracies, truth_speech
+from lightning_mi.examples.model_selection.zoo import Checkpoint, channel, corpora, trained
+
+
+class Scorer:
+    """Scores checkpoints, each step of which is kept on disk.
+
+    Args:
+        config: The zoo's.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.folder = Path(config.folder)
+        self.device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+        speech = corpora(config)
+        cutter = SectionCutter(
+            varied=channel(config, config.speech.channels.score),
+            fixed=channel(config, "fixed"),
+            segment_seconds=config.score.segment_seconds,
+            short_seconds=config.score.short_seconds,
+            pairs_per_utterance=config.score.pairs_per_utterance,
+            speed=config.score.speed,
+            seed=config.seed,
+        )
+        self.sections: Sections = cutter(speech.load(SCORE))
+        self.seconds = dict.fromkeys(VIEWS, cutter.segment_seconds) | {SHORT: cutter.short_seconds}
+        self.truth: TruthSpeech = truth_speech(
+            speech.recordings(TRUTH), config.truth.crop_seconds, config.truth.frames, seed=config.seed
+        )
+        self.validation = ZooData([], speech.recordings(SCORE)[: config.score.validation_utterances], 32, 1.0)
+        self.validation.setup()
+
+    def __call__(self, checkpoint: Checkpoint) -> None:
+        """Do what is not done yet."""
+        truth, scores = (self._path(kind, checkpoint, "json") for kind in ("truth", "scores"))
+        if not truth.exists():
+            module = checkpoint.run.restore(checkpoint.step).to(self.device)
+            values = accuracies(lambda waveforms: module(waveforms.to(self.device)), self.truth)
+            write_json(truth, values | {"validation_loss": self._validation_loss(module)})
+        if not scores.exists():
+            embedded = self._embedded(checkpoint)
+            start = time.perf_counter()
+            found: dict[str, Any] = {"finite": embedded.is_finite(), "scores": {}, "labelled": {}}
+            if found["finite"]:
+                found["scores"] = as_json(score_all(embedded, self.sections.groups))
+                found["labelled"] = as_json(labelled(embedded, self.sections))
+            write_json(scores, found | {"seconds": time.perf_counter() - start})
+
+    def _embedded(self, checkpoint: Checkpoint) -> Embedded:
+        path = self._path("embeddings", checkpoint, "pt")
+        if path.exists():
+            kept = torch.load(path, weights_only=True)
+            return Embedded(**kept)
+        module = checkpoint.run.restore(checkpoint.step).to(self.device)
+        embedded = embed(lambda waveforms: module(waveforms.to(self.device)), self.sections, self.seconds)
+        partial = path.with_suffix(".partial")
+        torch.save({"pooled": embedded.pooled, "frames": embedded.frames}, partial)
+        partial.rename(path)
+        return embedded
+
+    def _validation_loss(self, module: pl.LightningModule) -> float:
+        trainer = pl.Trainer(
+            accelerator="cpu" if self.device.type == "cpu" else "auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.validate(module, self.validation.val_dataloader(), verbose=False)
+        return float(trainer.callback_metrics["val/loss"])
+
+    def _path(self, kind: str, checkpoint: Checkpoint, suffix: str) -> Path:
+        folder = self.folder / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{checkpoint.name}.{suffix}"
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write ``values`` so that a file that is there is whole."""
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    partial.rename(path)
+
+
+@hydra.main(version_base="1.3", config_path="../../configs", config_name="model_selection")
+def main(config: DictConfig) -> None:
+    """Score the checkpoints that are there."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    torch.set_num_threads(config.threads)
+    checkpoints = list(trained(config))
+    if not checkpoints:
+        raise FileNotFoundError(
+            f"folder={config.folder}: no checkpoints; run train_zoo.py with the same zoo first"
+        )
+    score = Scorer(config)
+    if config.score.last_first:
+        checkpoints.reverse()
+    for checkpoint in tqdm(checkpoints, desc="checkpoints", unit="checkpoint", disable=None):
+        score(checkpoint)
+    print(f"{len(checkpoints)} checkpoints scored: {score.folder / 'scores'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""A channel of its own for every section, so that two sections of an utterance do not share one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_mi.hashing import mix, uniform
+
+Channels = Literal["shared", "own"]
+CHANNELS: tuple[Channels, ...] = ("shared", "own")
+
+GAIN_DB = (-12.0, 6.0)
+TILT_DB = (-3.0, 3.0)  # an octave
+SNR_DB = (15.0, 40.0)
+_PIVOT_HZ = 1000.0  # where the tilt neither raises nor lowers
+_LOWEST_HZ = 60.0
+
+
+def through_own_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed: int = 0) -> Tensor:
+    """Change gain, spectral tilt and noise of every section, each by a draw of its own.
+
+    The draws are hashes of ``keys``, of the section's number and of the seed: the same at every epoch, in any
+    batch, on any number of processes. Gain, tilt and the level of white noise under the section are uniform in
+    :data:`GAIN_DB`, :data:`TILT_DB` and :data:`SNR_DB`.
+
+    Args:
+        samples: ``(n, 1 + G, S)`` floating-point sections.
+        keys: ``(n,)`` int64, what tells the anchors apart.
+        sample_rate: In Hz.
+        seed: Any integer.
+
+    Returns:
+        Sections of the same shape, dtype and device.
+
+    Example:
+        >>> import torch
+        >>> samples = torch.sin(torch.arange(800) / 3).expand(2, 2, 800)
+        >>> changed = through_own_channels(samples, torch.tensor([1, 2]), sample_rate=8000)
+        >>> bool((changed[0, 0] - changed[0, 1]).abs().max() > 0.1)
+        True
+    """
+    names = mix(keys.to(samples.device)[:, None] + mix(torch.arange(samples.shape[1], device=samples.device)))
+    gain, tilt, snr = (
+        _between(uniform(names, 4 * seed + number), ends) for number, ends in enumerate((GAIN_DB, TILT_DB, SNR_DB))
+    )
+    speech = samples.float()
+    hertz = torch.fft.rfftfreq(speech.shape[-1], 1 / sample_rate, device=speech.device).clamp(min=_LOWEST_HZ)
+    weight = _ratio(tilt * torch.log2(hertz / _PIVOT_HZ))
+    speech = torch.fft.irfft(torch.fft.rfft(speech) * weight, n=speech.shape[-1])
+    # Uniform numbers of unit variance: as white as Gaussian ones, and a hash is enough.
+    places = torch.arange(speech.shape[-1], device=speech.device)
+    noise = (uniform(names[..., None] + places, 4 * seed + 3).float() - 0.5) * 12**0.5
+    level = speech.square().mean(dim=-1, keepdim=True).sqrt()
+    return ((speech + noise * level * _ratio(-snr)) * _ratio(gain)).to(samples.dtype)
+
+
+def _between(share: Tensor, ends: tuple[float, float]) -> Tensor:
+    low, high = ends
+    return (low + (high - low) * share).float()[..., None]
+
+
+def _ratio(decibels: Tensor) -> Tensor:
+    return torch.pow(10.0, decibels / 20)

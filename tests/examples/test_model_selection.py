@@ -1,0 +1,467 @@
+"""The zoo: its speech, its scores and its statistics against independent references, and the programs, whole."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("torchaudio")
+pytest.importorskip("sklearn")
+
+import scipy.linalg
+import scipy.stats
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from sklearn.metrics import silhouette_score
+
+from lightning_mi import mi_bound
+from lightning_mi.examples.data.utterances import Recording, Utterance
+from lightning_mi.examples.model_selection import report, score_zoo, train_zoo
+from lightning_mi.examples.model_selection.channel import Channel
+from lightning_mi.examples.model_selection.encode import EDGE, FRAME, FRAMES_PER_ANCHOR, MEAN, embed
+from lightning_mi.examples.model_selection.local import (
+    conditional_bound,
+    conditional_difference,
+    residual_bound,
+)
+from lightning_mi.examples.model_selection.ranks import (
+    Zoo,
+    choose,
+    kendall,
+    partial_spearman,
+    regret,
+    spearman,
+    stop,
+)
+from lightning_mi.examples.model_selection.rivals import alpha_req, cluster_quality, lidar, rankme
+from lightning_mi.examples.model_selection.sections import (
+    AGAIN,
+    ANCHOR,
+    FAR,
+    FIXED,
+    INDEPENDENT,
+    NEAR,
+    REVOICED,
+    SHORT,
+    VARIED,
+    VIEWS,
+    SectionCutter,
+)
+from lightning_mi.examples.model_selection.speech import SCORE, TRAIN, TRUTH, Corpora, ZooData
+from lightning_mi.examples.model_selection.truth import phone_at, probe_accuracy, truth_speech
+from lightning_mi.examples.model_selection.zoo import runs, trained
+
+VARYING = Channel(gain_db=(-12.0, 6.0), tilt_db=(-3.0, 3.0), snr_db=(15.0, 40.0))
+PLAIN = Channel(snr_db=(200.0, 200.0))
+
+
+def composed(*overrides):
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        return compose("model_selection", overrides=list(overrides))
+
+
+# ---- rivals
+
+
+def test_rankme_is_the_entropy_of_the_singular_values():
+    z = torch.randn(200, 12) * torch.linspace(0.1, 2, 12)
+    values = np.linalg.svd(z.double().numpy(), compute_uv=False)
+    assert rankme(z) == pytest.approx(math.exp(scipy.stats.entropy(values)), rel=1e-4)
+    assert rankme(torch.randn(50, 1) @ torch.randn(1, 8)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_alpha_req_finds_the_power_law(alpha):
+    deviations = torch.arange(1, 41, dtype=torch.float64) ** (-alpha / 2)
+    z = torch.linalg.qr(torch.randn(400, 40, dtype=torch.float64))[0]
+    z = torch.cat([z, -z]) * deviations  # centred, and its columns stay orthogonal
+    assert alpha_req(z) == pytest.approx(alpha, abs=1e-6)
+
+
+def test_alpha_req_of_one_direction_is_the_worst():
+    assert alpha_req(torch.randn(50, 1) @ torch.ones(1, 4)) == math.inf
+
+
+def test_lidar_against_its_definition():
+    z = torch.randn(60, 1, 5) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.1]) + torch.randn(60, 4, 5)
+    x = z.double().numpy()
+    means = x.mean(axis=1)
+    between = np.cov(means.T)
+    within = sum((row - row.mean(0)).T @ (row - row.mean(0)) for row in x) / (60 * 3)
+    root = np.linalg.inv(scipy.linalg.sqrtm(within))
+    values = np.linalg.eigvalsh(root @ between @ root)
+    expected = math.exp(scipy.stats.entropy(values / values.sum()))
+    assert lidar(z, ridge=1e-9) == pytest.approx(expected, rel=1e-4)
+
+
+def test_cluster_quality_prefers_clusters():
+    centres = 10 * torch.randn(6, 8)
+    member = torch.arange(600) % 6
+    tight = centres[member] + 0.1 * torch.randn(600, 8)
+    good, bad = cluster_quality(tight, 6), cluster_quality(torch.randn(600, 8), 6)
+    assert all(good[name] > bad[name] for name in good)
+    assert good["silhouette"] == pytest.approx(silhouette_score(tight.numpy(), member.numpy()), abs=1e-3)
+    total = float((tight - tight.mean(0)).square().sum())
+    inside = sum(float((part - part.mean(0)).square().sum()) for part in (tight[member == k] for k in range(6)))
+    assert good["explained"] == pytest.approx(1 - inside / total, abs=1e-3)
+
+
+def test_cluster_quality_of_a_collapsed_model_is_the_worst():
+    found = cluster_quality(torch.ones(100, 4), 8)
+    assert found["silhouette"] == -1
+    assert found["davies_bouldin"] == -math.inf
+
+
+# ---- local scores: two sections with a voice in common, neighbours with a phone in common
+
+
+def conversation(count=3000, classes=4, shared=1.0, seed=0):
+    """(z_a, z_b, z_far): a voice out of ``classes`` that all three tell exactly, and a Gaussian that the first two
+    share with correlation rho = shared / (shared + 0.25)."""
+    generator = torch.Generator().manual_seed(seed)
+    voice = torch.nn.functional.one_hot(torch.randint(classes, (count,), generator=generator), classes).float()
+    phone = math.sqrt(shared) * torch.randn(count, 2, generator=generator)
+
+    def say(own):
+        noise = 0.5 * torch.randn(count, 2, generator=generator)
+        jitter = 0.02 * torch.randn(count, classes, generator=generator)
+        return torch.cat([4 * voice + jitter, own + noise], dim=1)
+
+    return say(phone), say(phone), say(math.sqrt(shared) * torch.randn(count, 2, generator=generator))
+
+
+LOCAL = [conditional_difference, conditional_bound, residual_bound]
+
+
+def information(shared):
+    """I of the two Gaussians' two dimensions, in nats."""
+    rho = shared / (shared + 0.25)
+    return -math.log(1 - rho**2)
+
+
+@pytest.mark.parametrize("score", LOCAL)
+def test_what_only_the_voice_tells_is_taken_away(score):
+    z_a, z_b, z_far = conversation(shared=0.0)
+    groups = torch.arange(len(z_a))
+    kwargs = {"num_backgrounds": 4} if score is conditional_bound else {}
+    assert mi_bound(z_a, z_b, 16).bound > 1.2  # log 4 = 1.386
+    found = score(z_a, z_b, z_far, 16, groups, **kwargs)
+    assert found.value < 3 * found.stderr + 0.02
+
+
+@pytest.mark.parametrize("score", LOCAL)
+def test_what_neighbours_share_is_found_and_not_exceeded(score):
+    z_a, z_b, z_far = conversation(shared=1.0)
+    kwargs = {"num_backgrounds": 4} if score is conditional_bound else {}
+    found = score(z_a, z_b, z_far, 32, torch.arange(len(z_a)), quantizer="kmeans", **kwargs)
+    assert 0.2 * information(1.0) < found.value < information(1.0)
+    assert 0 < found.stderr < 0.1
+
+
+@pytest.mark.parametrize("score", [conditional_bound, residual_bound])
+def test_bounds_of_nothing_are_not_above_nothing(score):
+    values = []
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(3, 600, 3, generator=generator)
+        values.append(score(*z, 16, torch.arange(600)).value)
+    assert np.mean(values) < 0.01
+
+
+def test_rows_of_a_group_stay_together():
+    # Every pair twice: a split that tore the copies apart would find the information in them.
+    z = torch.randn(3, 400, 3)
+    z_a, z_b, z_far = z.repeat(1, 2, 1)
+    groups = torch.arange(400).repeat(2)
+    assert residual_bound(z_a, z_b, z_far, 16, groups).value < 0.05
+
+
+# ---- statistics
+
+
+def test_correlations_are_scipys():
+    rng = np.random.default_rng(0)
+    scores, truth = rng.integers(0, 6, (40, 7)).astype(float), rng.integers(0, 9, 40).astype(float)
+    for column, rho, tau in zip(scores.T, spearman(scores, truth), kendall(scores, truth), strict=True):
+        assert rho == pytest.approx(scipy.stats.spearmanr(column, truth).statistic)
+        assert tau == pytest.approx(scipy.stats.kendalltau(column, truth).statistic)
+    assert spearman(np.ones((5, 1)), np.arange(5.0)).tolist() == [0]
+    assert kendall(np.full((5, 1), -np.inf), np.arange(5.0)).tolist() == [0]
+
+
+def test_partial_correlation_is_that_of_the_residuals():
+    rng = np.random.default_rng(0)
+    other = rng.normal(size=60)
+    truth, score = other + rng.normal(size=60), other + rng.normal(size=60)
+    ranks = [scipy.stats.rankdata(x) for x in (score, truth, other)]
+    line = np.stack([np.ones(60), ranks[2]], axis=1)
+    left = [x - line @ np.linalg.lstsq(line, x, rcond=None)[0] for x in ranks[:2]]
+    expected = np.corrcoef(*left)[0, 1]
+    assert partial_spearman(score[:, None], truth, other) == pytest.approx([expected])
+    assert partial_spearman(other[:, None], truth, other) == pytest.approx([0])
+
+
+def test_regret():
+    scores = np.array([[3.0, 0.0, 1.0], [1.0, 9.0, 1.0], [2.0, 0.0, 0.0]])
+    assert regret(scores, np.array([0.5, 0.7, 0.4])) == pytest.approx([0.2, 0.0, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "expected"),
+    [([1, 2, 3], 1, (2, 2)), ([1, 3, 2, 4], 1, (1, 2)), ([1, 3, 2, 4], 2, (3, 3)), ([5, 5, 5], 2, (0, 2))],
+)
+def test_stop(values, patience, expected):
+    assert stop(np.array(values, dtype=float), patience) == expected
+
+
+def zoo(num_runs=12, steps=4, seed=0):
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=(num_runs, 1)) + 0.3 * np.arange(steps)
+    truth = quality.flatten()
+    scores = np.stack([truth + 0.1 * rng.normal(size=truth.shape), rng.normal(size=truth.shape)], axis=1)
+    number = np.arange(num_runs).repeat(steps)
+    return Zoo(
+        runs=number,
+        objectives=np.array(["a", "b"])[number % 2],
+        steps=np.tile(np.arange(steps), num_runs),
+        honest=number % 3 != 0,
+        scores=scores,
+        truth=truth,
+    )
+
+
+def test_bootstrap_draws_whole_runs():
+    made = zoo()
+    sizes = made.bootstrap(lambda drawn: np.bincount(drawn.runs, minlength=12).astype(float), times=50)
+    assert set(np.unique(sizes)) <= {0, 4, 8, 12, 16, 20, 24}
+    assert (sizes.sum(axis=1) == 48).all()
+
+
+def test_copies_of_a_checkpoint_narrow_no_interval():
+    once = zoo(steps=1)
+    often = once.of_rows(np.arange(12).repeat(4))
+    draws = [each.bootstrap(lambda drawn: drawn.value(spearman), times=20) for each in (once, often)]
+    assert draws[0] == pytest.approx(draws[1])
+
+
+def test_halves_share_no_run_and_every_kind_is_in_both():
+    made = zoo()
+    for seed in range(5):
+        half, other = made.halves(np.random.default_rng(seed))
+        assert not set(half.runs) & set(other.runs)
+        assert set(half.runs) | set(other.runs) == set(range(12))
+        for side in (half, other):
+            kinds = {(kind, honest) for kind, honest in zip(side.objectives, side.honest, strict=True)}
+            assert len(kinds) == 4
+
+
+def test_choosing_among_some():
+    values = np.array([0.9, 0.1, 0.5, 0.4])
+    assert choose(values, [1, 2, 3]) == 2
+    assert choose(values, [0, 3]) == 0
+
+
+def test_stopping_regret_by_hand():
+    made = Zoo(
+        runs=np.array([0, 0, 0, 1, 1, 1]),
+        objectives=np.array(["a"] * 6),
+        steps=np.array([3, 1, 2, 1, 2, 3]),  # in any order
+        honest=np.array([True] * 6),
+        scores=np.array([[1.0], [2.0], [3.0], [1.0], [2.0], [3.0]]),
+        truth=np.array([0.9, 0.5, 0.8, 0.3, 0.2, 0.1]),
+    )
+    # Run 0 keeps step 2 (0.8 of 0.9), run 1 step 3 (0.1 of 0.3).
+    assert made.stopping_regret(patience=1) == pytest.approx([0.15])
+
+
+# ---- speech
+
+
+def test_channel_does_what_it_says():
+    waveform = torch.sin(2 * math.pi * 4000 * torch.arange(16000) / 16000)
+    tilted = Channel(tilt_db=(3.0, 3.0), snr_db=(200.0, 200.0)).apply(waveform, "a")
+    assert 20 * math.log10(tilted.std() / waveform.std()) == pytest.approx(6, abs=0.1)  # two octaves above 1 kHz
+    noisy = Channel(snr_db=(10.0, 10.0)).apply(waveform, "a")
+    assert 20 * math.log10(waveform.std() / (noisy - waveform).std()) == pytest.approx(10, abs=0.2)
+    assert torch.equal(VARYING.apply(waveform, "a"), VARYING.apply(waveform, "a"))
+    assert not torch.equal(VARYING.apply(waveform, "a"), VARYING.apply(waveform, "b"))
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    return Corpora(
+        voices={TRAIN: ["m1", "f1"], SCORE: ["m2", "Andy"], TRUTH: ["m3", "linda"]},
+        utterances={TRAIN: 16, SCORE: 16, TRUTH: 24},
+        channels={TRAIN: VARYING, SCORE: VARYING, TRUTH: None},
+        languages=("en-us", "de"),
+        root=str(tmp_path_factory.mktemp("espeak")),
+    )
+
+
+def test_parts_share_neither_voices_nor_sentences(corpora):
+    parts = [corpora.load(part) for part in (TRAIN, SCORE, TRUTH)]
+    for field in ("voice", "text"):
+        sets = [{getattr(each.utterance, field) for each in part} for part in parts]
+        assert len(set.union(*sets)) == sum(map(len, sets))
+    with pytest.raises(ValueError, match="m1 given twice"):
+        Corpora({TRAIN: ["m1"], SCORE: ["m1"], TRUTH: ["m2"]}, dict.fromkeys((TRAIN, SCORE, TRUTH), 4))
+    with pytest.raises(ValueError, match="expected train, score, truth"):
+        Corpora({TRAIN: ["m1"]}, {TRAIN: 4})
+
+
+def test_noise_has_the_level_of_the_speech_and_nothing_else(corpora):
+    recordings = corpora.recordings(TRAIN)
+    data = ZooData(recordings, recordings, batch_size=4, crop_seconds=1.0, noise=True)
+    data.setup()
+    speech, noise = recordings[0].read(), data._parts[0][0].read()
+    assert noise.std() == pytest.approx(float(speech.std()), rel=0.05)
+    assert abs(float((noise[1:] * noise[:-1]).mean() / noise.square().mean())) < 0.05
+
+
+def test_sections_are_heard_in_every_view(corpora):
+    recordings = corpora.load(SCORE)
+    cutter = SectionCutter(varied=PLAIN, fixed=PLAIN)
+    sections = cutter(recordings)
+    count = len(sections.groups)
+    for view, names in VIEWS.items():
+        length = 3200 if view == SHORT else 8000
+        assert sections.views[view].shape == (count, len(names), length)
+
+    def of(view, name):
+        return sections.views[view][:, VIEWS[view].index(name)].int()
+
+    # Where all channels are plain, views differ by the rounding of their noise only.
+    assert (of(VARIED, FAR) - of(FIXED, FAR)).abs().max() <= 1
+    assert (of(VARIED, NEAR) - of(INDEPENDENT, NEAR)).abs().max() <= 1
+    assert (of(SHORT, ANCHOR) - of(VARIED, ANCHOR)[:, -3200:]).abs().max() <= 1
+    assert (of(SHORT, NEAR) - of(VARIED, NEAR)[:, :3200]).abs().max() <= 1
+    # The neighbour begins where the anchor ends.
+    owner = recordings[[r.utterance for r in recordings].index(sections.utterances[sections.groups[0]])].read()
+    start = round(float(sections.ends[0]) * 16000)
+    assert (of(VARIED, NEAR)[0] - (owner[start : start + 8000] * 32768).round().int()).abs().max() <= 1
+    # Another speed: the same at the border, and not the same otherwise.
+    assert (of(REVOICED, ANCHOR) - of(REVOICED, AGAIN)).abs().float().mean() > 100
+    assert len(sections.groups.unique()) == len(sections.utterances)
+
+
+def test_poolings(corpora):
+    sections = SectionCutter(varied=VARYING, fixed=PLAIN)(corpora.load(SCORE)[:3])
+
+    def encode(waveforms):
+        return waveforms.unfold(1, 400, 400).square()  # (B, 20, 400)
+
+    embedded = embed(encode, sections, dict.fromkeys(VIEWS, 0.5) | {SHORT: 0.2})
+    assert embedded.is_finite()
+    anchors = encode(sections.views[VARIED][:, 0].float() / 32768)
+    nears = encode(sections.views[VARIED][:, 1].float() / 32768)
+    torch.testing.assert_close(embedded.of(VARIED, ANCHOR, MEAN), anchors.mean(1))
+    torch.testing.assert_close(embedded.of(VARIED, ANCHOR, FRAME), anchors[:, -1])
+    torch.testing.assert_close(embedded.of(VARIED, NEAR, FRAME), nears[:, 0])
+    torch.testing.assert_close(embedded.of(VARIED, ANCHOR, EDGE), anchors[:, -3:].mean(1))
+    torch.testing.assert_close(embedded.of(VARIED, NEAR, EDGE), nears[:, :3].mean(1))
+    again = encode(sections.views[REVOICED][:, 3].float() / 32768)
+    torch.testing.assert_close(embedded.of(REVOICED, AGAIN, FRAME), again[:, -1])
+    assert embedded.frames.shape == (len(sections.groups), FRAMES_PER_ANCHOR, 400)
+
+
+# ---- truth
+
+
+def test_probe_accuracy():
+    labels = np.array(["a", "b", "c"])[np.arange(600) % 3]
+    x = np.eye(3)[np.arange(600) % 3] + 0.1 * np.random.default_rng(0).normal(size=(600, 3))
+    side = np.arange(600) < 300
+    assert probe_accuracy(x, labels, side) == 1
+    noise = np.random.default_rng(1).normal(size=(600, 3))
+    assert probe_accuracy(noise, labels, side) == pytest.approx(1 / 3, abs=0.08)
+    assert probe_accuracy(np.full((600, 3), np.nan), labels, side) == 0
+
+
+def test_probes_are_tested_on_what_they_have_not_seen(corpora):
+    speech = truth_speech(corpora.recordings(TRUTH), crop_seconds=1.6, frames=8)
+    assert speech.waveforms.shape == (len(speech.voices), 25600)
+    assert not set(speech.voices[speech.first_half]) & set(speech.voices[~speech.first_half])
+    for voice in set(speech.voices):
+        assert abs(int(speech.even[speech.voices == voice].sum()) - int((speech.voices == voice).sum()) / 2) <= 0.5
+    assert bool((speech.seconds < 1.6).all())
+
+
+def test_phone_at():
+    phones = (("a", 0.0, 0.1), ("b", 0.2, 0.3))
+    assert [phone_at(phones, t) for t in (0.05, 0.15, 0.2, 0.3)] == ["a", None, "b", None]
+
+
+def test_truth_leaves_out_what_is_too_short():
+    utterance = Utterance("x", phones=(("a", 0.0, 1.0),))
+    long, short = (Recording(utterance, lambda n=n: torch.ones(n)) for n in (16000, 8000))
+    speech = truth_speech([long, short, long], crop_seconds=0.9, frames=2)
+    assert len(speech.waveforms) == 2
+
+
+# ---- the programs
+
+
+@pytest.mark.parametrize("name", ["small", "full"])
+def test_zoos_compose_and_build(name):
+    config = composed(f"zoo={name}")
+    every = runs(config)
+    assert {run.objective for run in every} == {"apc", "hubert", "cpc"}
+    assert any(run.bad for run in every)
+    for run in every:
+        assert sum(p.numel() for p in run.build().parameters()) > 1000
+    if name == "full":
+        assert sum(len(run.steps) for run in every) >= 60
+        for kind in ("apc", "hubert", "cpc"):
+            assert sum(run.objective == kind and not run.bad for run in every) >= 3
+
+
+def test_a_run_of_no_objective_is_an_error():
+    with pytest.raises(ValueError, match=r"runs.apc.objective: got 'acp'"):
+        runs(composed("zoo=small", "runs.apc.objective=acp"))
+
+
+def call(program, config):
+    """Run a program's ``main`` without Hydra's command line."""
+    try:
+        return program.main.__wrapped__(config)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+@pytest.mark.slow
+def test_the_small_zoo(tmp_path, capsys):
+    """Train, score and report; and again, which has nothing left to do; and a run that goes on."""
+    overrides = [
+        "zoo=small",
+        f"folder={tmp_path / 'zoo'}",
+        f"speech.root={tmp_path / 'cache'}",
+        "speech.utterances={train: 160, score: 200, truth: 200}",
+        "report.bootstraps=100",
+        "report.splits=20",
+    ]
+    config = composed(*overrides, "steps=[5,20]")
+    call(train_zoo, config)
+    every = list(trained(config))
+    assert len(every) == sum(len(run.steps) for run in runs(config)) == 15
+    before = {checkpoint.name: checkpoint.run.checkpoint(checkpoint.step).stat().st_mtime for checkpoint in every}
+    config = composed(*overrides, "steps=[5,20,30]", "only=apc*")
+    call(train_zoo, config)
+    after = list(trained(config))
+    assert len(after) == 17
+    for checkpoint in after:
+        made = checkpoint.run.checkpoint(checkpoint.step).stat().st_mtime
+        assert made == before.get(checkpoint.name, made)
+    call(score_zoo, config)
+    call(report, config)
+    table = (tmp_path / "zoo/report/table.md").read_text()
+    assert "17 checkpoints of 9 runs" in table
+    for part in ("Phone accuracy", "Voice accuracy", "RankMe", "any of ours", "validation loss"):
+        assert part in table
+    assert (tmp_path / "zoo/report/model_selection.png").stat().st_size > 10_000
+    lines = (tmp_path / "zoo/report/checkpoints.csv").read_text().splitlines()
+    assert len(lines) == 18
+    scores = sorted((tmp_path / "zoo/scores").glob("*.json"))
+    stamps = [path.stat().st_mtime for path in scores]
+    call(score_zoo, config)
+    assert [path.stat().st_mtime for path in scores] == stamps
