@@ -79,8 +79,8 @@ class Print(pl.Callback):
         if not trainer.sanity_checking:
             near = f"near {logged['val/mi_bound']:.3f} ± {logged['mi_bound/stderr']:.3f}"
             far = f"far {logged['mi_bound/gap_far/bound']:.3f} ± {logged['mi_bound/gap_far/stderr']:.3f}"
-            loss = logged.get("train/contrastive", float("nan"))
-            print(f"{trainer.global_step:4} steps   contrastive loss {loss:.3f}   {near}   {far} nats")
+            loss = f"{logged['train/contrastive']:.3f}" if "train/contrastive" in logged else "    -"
+            print(f"{trainer.global_step:4} steps   contrastive loss {loss}   {near}   {far} nats")
 
 
 def bound() -> MIBoundCallback:
