@@ -238,6 +238,32 @@ def first_split(results: Results, truth: str, times: int, seed: int) -> list[str
     return [*_above_header("family | chosen by one half | Spearman on the other"), *lines]
 
 
+def short_lines(results: Results, rankings: dict[str, Ranking], fresh: dict[str, Floats]) -> list[str]:
+    """The README's table: what can be logged, the rivals at the settings that are best for phones in hindsight,
+    the validation loss and the labelled bound; regret and early stopping in percentage points."""
+    header, names = ["score"], [*LOGGED]
+    for truth in (PHONE, VOICE):
+        header += [f"{truth}s: Spearman [95 %]", "fresh runs", "regret", "early stopping"]
+    for family in RIVALS:
+        names.append(results.names[choose(rankings[PHONE].spearman, results.columns(family))])
+    lines = []
+    for name in [*names, LOSS]:
+        at, cells = results.names.index(name), [f"`{name}`"]
+        for truth in (PHONE, VOICE):
+            ranking = rankings[truth]
+            across = [
+                _with_interval(float(ranking.spearman[at]), ranking.draws[:, at]),
+                f"{fresh[truth][at]:+.2f}" if truth in fresh else "-",
+                f"{100 * ranking.regret[at]:.1f}",
+            ]
+            cells += [*(across if name != LOSS else ["-"] * 3), f"{100 * ranking.stopping[at]:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    ceiling = ["the labelled bound on the same sections"]
+    for truth in (PHONE, VOICE):
+        ceiling += [f"{spearman(results.labelled[truth][:, None], results.truth[truth])[0]:+.2f}", "-", "-", "-"]
+    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *lines, f"| {' | '.join(ceiling)} |"]
+
+
 def fresh_lines(results: Results, truth: str, chosen_on: Sequence[str], config: Any) -> list[str]:
     """A Markdown table of what can be logged on the runs that took no part in choosing its settings, those that
     ``chosen_on`` does not name; rivals have the settings that rank best the runs that it does."""
@@ -385,6 +411,7 @@ def report(config: DictConfig) -> str:
         f"({sum(bool(run.bad) for run in runs.values())} of them bad on purpose); {len(results.names)} scores; "
         f"left out because of NaN or infinity in their embeddings: {', '.join(results.left_out) or 'none'}.",
     ]
+    head, lines = lines, []
     rankings = {}
     chosen_on = list(config.report.chosen_on)
     for truth in tqdm(TRUTHS, desc="truths", unit="truth", disable=None):
@@ -424,7 +451,11 @@ def report(config: DictConfig) -> str:
             *(["", *fresh_lines(results, truth, chosen_on, config.report)] if chosen_on else []),
         ]
     write_csvs(results, rankings, folder)
-    text = "\n".join(lines) + "\n"
+    took_part = np.array([each.run.name in chosen_on for each in results.checkpoints])
+    fresh = {}
+    if chosen_on and not took_part.all():
+        fresh = {truth: results.zoo(truth).of_rows(~took_part).value(spearman) for truth in TRUTHS}
+    text = "\n".join([*head, "", *short_lines(results, rankings, fresh), *lines]) + "\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
     panels = [(name, truth) for truth, name in config.report.panels]
     draw(results, [panel for panel in panels if panel[0] in results.names], folder / "model_selection.png")
