@@ -70,7 +70,9 @@ class MIBoundCallback(Callback):
     ``seconds`` (wall clock of this callback, the slowest process). In ``fit``, from the second value on, ``gain``
     and ``gain_stderr``: by how much the bound is above that of the best epoch before, utterance by utterance, and
     the standard error of that difference.
-    With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with ``layers``
+    With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with both
+    "near" and "far" the difference ``local`` (see :func:`lightning_mi.names.details`) and ``local_stderr``, with
+    ``layers``
     ``layers/<name>/bound`` and ``layers/<name>/stderr``, with ``labels`` ``labels/<name>/bound``,
     ``labels/<name>/stderr`` and ``labels/<name>/entropy``, and with both ``labels/<name>/layers/<name>/bound``.
 

@@ -13,6 +13,10 @@ def details(
 ) -> Iterator[tuple[str, float]]:
     """What is logged beside the headline, which comes first in ``estimates``.
 
+    Where the headline's layer has the gaps "near" and "far", ``local`` is the bound at the one less that at
+    the other, pair by pair: what neighbours share that distant sections do not. It is a difference of two lower
+    bounds, hence no bound itself, and may be below 0.
+
     Example:
         >>> estimate = MIEstimate(1.5, 0.1, 4.0, 2.5, 4.85, 128, 120, 900, 900)
         >>> dict(details({("rnn", "near"): estimate}, several_gaps=False, several_layers=True))["layers/rnn/bound"]
@@ -29,6 +33,11 @@ def details(
         if gap == headline_gap and several_layers:
             yield f"layers/{layer}/bound", estimate.bound
             yield f"layers/{layer}/stderr", estimate.stderr
+    near, far = (estimates.get((headline_layer, gap)) for gap in ("near", "far"))
+    if near is not None and far is not None and near.scores is not None and far.scores is not None:
+        local, stderr = near.scores.gain_over(far.scores)
+        yield "local", local
+        yield "local_stderr", stderr
 
 
 def labeled_details(

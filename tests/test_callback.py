@@ -100,9 +100,15 @@ def test_several_gaps_in_one_pass():
     assert logged["val/mi_bound"] == logged["mi_bound/gap_far/bound"]
     for gap in ("far", "near", "0.25"):
         assert logged[f"mi_bound/gap_{gap}/stderr"] > 0
+    bounds = [logged[f"mi_bound/gap_{gap}/bound"] for gap in ("near", "far")]
+    assert min(bounds) > 0
+    assert logged["mi_bound/local"] == pytest.approx(bounds[0] - bounds[1], abs=1e-5)
+    # The same pairs and the same split: what is hard in an utterance is hard in both.
+    errors = [logged[f"mi_bound/gap_{gap}/stderr"] for gap in ("near", "far")]
+    assert 0 < logged["mi_bound/local_stderr"] < 2 * math.hypot(*errors)
     alone, _ = validate(module, loader(x), gap_seconds="far")
     assert logged["val/mi_bound"] == pytest.approx(alone["val/mi_bound"], abs=1e-5)
-    assert not any("gap_" in name for name in alone)
+    assert not any("gap_" in name or "local" in name for name in alone)
 
 
 def test_several_pairs_an_utterance():

@@ -59,7 +59,9 @@ def test_settings_of_the_model_selection(name, pooling):
     plain = composed("callbacks=mi_bound").callbacks.mi_bound
     differing = {key: value for key, value in config.mi_bound.items() if value != plain[key]}
     expected = {"quantizer": "whitened", "channels": "own"}
-    assert differing == expected | ({"pooling": pooling} if pooling != "mean" else {})
+    if name == "mi_bound_phonetic":
+        expected |= {"pooling": pooling, "gap_seconds": ["near", "far"]}
+    assert differing == expected
     assert instantiate(config.mi_bound).pooling == pooling
 
 
