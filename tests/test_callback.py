@@ -859,11 +859,12 @@ class Quiet(TinySpeechModel):
         pass
 
 
-def test_skipped_utterances_are_said_once():
+@pytest.mark.parametrize("channels", ["shared", "own"])
+def test_skipped_utterances_are_said_once(channels):
     x = utterances(200)
     x[:20] = 0
     x[20:50, 900:] = 0
-    trainer = quiet_trainer(callbacks=[callback()], max_epochs=3)
+    trainer = quiet_trainer(callbacks=[callback(channels=channels)], max_epochs=3)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(x))

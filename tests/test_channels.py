@@ -80,3 +80,8 @@ def test_random_generators_are_left_alone():
     before = torch.get_rng_state()
     through_own_channels(torch.randn(1, 2, 100, generator=torch.Generator()), torch.arange(1), RATE)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_no_sections_are_no_error():
+    """A batch of which no utterance is long enough."""
+    assert through_own_channels(torch.empty(0, 2, 8000), torch.empty(0, dtype=torch.int64), RATE).shape == (0, 2, 8000)
