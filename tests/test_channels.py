@@ -84,4 +84,8 @@ def test_random_generators_are_left_alone():
 
 def test_no_sections_are_no_error():
     """A batch of which no utterance is long enough."""
-    assert through_own_channels(torch.empty(0, 2, 8000), torch.empty(0, dtype=torch.int64), RATE).shape == (0, 2, 8000)
+    assert through_own_channels(torch.empty(0, 2, 8000), torch.empty(0, dtype=torch.int64), RATE).shape == (
+        0,
+        2,
+        8000,
+    )
