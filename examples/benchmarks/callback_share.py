@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_mi import MIBoundCallback
+from lightning_mi.examples.models import HuBERTModule
 
 SAMPLE_RATE = 16_000
 
@@ -31,27 +32,8 @@ class Encoder(pl.LightningModule):
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        if blocks == 12:
-            self.model = torchaudio.models.hubert_base()
-        else:
-            self.model = torchaudio.models.wav2vec2_model(
-                extractor_mode="group_norm",
-                extractor_conv_layer_config=None,
-                extractor_conv_bias=False,
-                encoder_embed_dim=64,
-                encoder_projection_dropout=0.0,
-                encoder_pos_conv_kernel=16,
-                encoder_pos_conv_groups=4,
-                encoder_num_layers=blocks,
-                encoder_num_heads=4,
-                encoder_attention_dropout=0.0,
-                encoder_ff_interm_features=128,
-                encoder_ff_interm_dropout=0.0,
-                encoder_dropout=0.0,
-                encoder_layer_norm_first=False,
-                encoder_layer_drop=0.0,
-                aux_num_out=None,
-            )
+        small = blocks < 12
+        self.model = HuBERTModule(num_layers=blocks).model.wav2vec2 if small else torchaudio.models.hubert_base()
 
     def embed(self, waveforms: Tensor) -> Tensor:
         """What the callback calls, timed."""
@@ -125,7 +107,7 @@ def main() -> None:
     module = Encoder(2 if arguments.small else 12)
     x = utterances(arguments.utterances, 2.0 if arguments.small else 10.0)
     data = DataLoader(TensorDataset(x), batch_size=arguments.batch_size)
-    callback = MIBoundCallback(embed="embed", num_clusters=128, input_baseline=False)
+    callback = MIBoundCallback(embed="embed", num_clusters=128, input_baseline=False, null_control=False)
     ways = {
         "without": Epoch([], module, data, arguments.device),
         "with": Epoch([callback], module, data, arguments.device),

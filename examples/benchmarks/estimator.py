@@ -168,7 +168,8 @@ def torch_mist(z_a: Tensor, z_b: Tensor, num_clusters: int) -> float:
     from torch_mist.utils import estimate_mi  # type: ignore[import-not-found,unused-ignore]
 
     half = z_a.shape[0] // 2
-    with torch.inference_mode(False), contextlib.redirect_stdout(None):
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(None):
+        torch.manual_seed(0)
         a, b = z_a.clone(), z_b.clone()
         value = estimate_mi(
             data=(a[:half], b[:half]),
