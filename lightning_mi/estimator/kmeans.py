@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
 _SKETCH_DIM = 32  # principal components in which most iterations are done
-_ROWS_PER_CENTER = 256  # with which the iterations are done, of more an even sample
+_ROWS_PER_CENTER = 256  # at least, where the iterations are done with an even sample
 _MOST_ITERATIONS = 25
 _TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
 
@@ -78,7 +78,8 @@ def cluster(
 
     ``start`` is that of :func:`fit_kmeans`. Without it, where D is large, the seeding and the first iterations see
     the leading principal components alone, in which k-means finds most of what it finds, and the last ones the
-    points themselves. The iterations use no more than 256 points for each centre.
+    points themselves. Where there are 512 points or more for each centre, the iterations use an even sample of 256 to
+    512.
 
     Source:
         Ding and He, "K-means clustering via principal component analysis", ICML 2004; Halko, Martinsson, Tropp,
