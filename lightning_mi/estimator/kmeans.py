@@ -78,8 +78,8 @@ def cluster(
 
     ``start`` is that of :func:`fit_kmeans`. Without it, where D is large, the seeding and the first iterations see
     the leading principal components alone, in which k-means finds most of what it finds, and the last ones the
-    points themselves. Where there are 512 points or more for each centre, the iterations use an even sample of 256 to
-    512.
+    points themselves. Where there are 512 points or more for each centre, the iterations use an even sample of at
+    least 256 for each.
 
     Source:
         Ding and He, "K-means clustering via principal component analysis", ICML 2004; Halko, Martinsson, Tropp,
