@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_mi.estimator.kmeans import cluster
 from lightning_mi.estimator.scaling import fit_scaler
-from lightning_mi.estimator.whitened import ProjectedQuantizer, covariance
+from lightning_mi.estimator.whitened import ProjectedQuantizer, shrunk_root
 
 _SHRINKAGE = 0.1
 
@@ -60,7 +60,7 @@ def fit_canonical(
 
 def directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Canonical directions ``(D, R)`` and ``(D', R)`` of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32."""
-    left_root, right_root = _root(a), _root(b)
+    left_root, right_root = shrunk_root(a, _SHRINKAGE), shrunk_root(b, _SHRINKAGE)
     a_mean, b_mean = a.mean(dim=0, dtype=torch.float64), b.mean(dim=0, dtype=torch.float64)
     cross = ((a.T @ b).double() / a.shape[0]).addr_(a_mean, b_mean, alpha=-1)
     whitened = torch.linalg.solve_triangular(left_root, cross, upper=False)
@@ -70,9 +70,3 @@ def directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     right = torch.linalg.solve_triangular(right_root.T, vh.T, upper=True)
     return left.float(), right.float()
 
-
-def _root(x: Tensor) -> Tensor:
-    total = covariance(x)
-    size = total.diagonal().mean().clamp(min=1e-12)
-    total.mul_(1 - _SHRINKAGE).diagonal().add_(_SHRINKAGE * size)
-    return torch.linalg.cholesky_ex(total).L

@@ -35,7 +35,7 @@ class ProjectedQuantizer:
 
 @dataclass(frozen=True)
 class Whitening:
-    """Principal coordinates of (nearly) equal variance.
+    """Coordinates of (nearly) equal variance, without correlation.
 
     Attributes:
         directions: ``(D, D)`` float32.
@@ -54,7 +54,8 @@ def fit_whitening(x: Tensor) -> Whitening:
     """Fit it to the rows of ``x`` ``(N, D)``.
 
     The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
-    variance stay small.
+    variance stay small. With its Cholesky factor L the coordinates are ``x @ L^-T``: the principal coordinates at
+    unit variance but for a rotation, which distances do not see and which would take most of the time.
 
     Example:
         >>> import torch
@@ -63,9 +64,9 @@ def fit_whitening(x: Tensor) -> Whitening:
         [1.0, 1.0]
     """
     scaler = fit_scaler(x)
-    values, vectors = torch.linalg.eigh(covariance(scaler.squash(x)))
-    floor = _SHRINKAGE * values.clamp(min=0).mean().clamp(min=1e-12)
-    directions = (vectors / ((1 - _SHRINKAGE) * values.clamp(min=0) + floor).sqrt()).float()
+    root = shrunk_root(scaler.squash(x), _SHRINKAGE)
+    identity = torch.eye(x.shape[1], dtype=root.dtype, device=x.device)
+    directions = torch.linalg.solve_triangular(root.T, identity, upper=True).float()
     return Whitening(directions, scaler)
 
 
@@ -89,7 +90,11 @@ def fit_whitened(
     return ProjectedQuantizer(centroids, whitening.directions, whitening.scaler), member_of
 
 
-def covariance(x: Tensor) -> Tensor:
-    """Covariance of the rows of ``x`` ``(N, D)`` float32: ``(D, D)`` float64."""
+def shrunk_root(x: Tensor, shrinkage: float) -> Tensor:
+    """Cholesky factor ``(D, D)`` float64 of the covariance of the rows of ``x`` ``(N, D)`` float32, shrunk toward
+    the multiple of the identity that has the same trace."""
     mean = x.mean(dim=0, dtype=torch.float64)
-    return (gram(x) / x.shape[0]).addr_(mean, mean, alpha=-1)
+    total = (gram(x) / x.shape[0]).addr_(mean, mean, alpha=-1)
+    size = total.diagonal().mean().clamp(min=1e-12)
+    total.mul_(1 - shrinkage).diagonal().add_(shrinkage * size)
+    return torch.linalg.cholesky_ex(total).L
