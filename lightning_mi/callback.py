@@ -31,10 +31,9 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
 from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.options import PROBES, QUANTIZERS
-from lightning_mi.frame_statistics import frame_statistics
 from lightning_mi.labels import parse_labels
 from lightning_mi.layout import parse_time_dim
-from lightning_mi.log_mel import log_mel_statistics
+from lightning_mi.log_mel import log_mel
 from lightning_mi.memory import Memory
 from lightning_mi.metric import LabeledMIBound, MIBound, NullBound
 from lightning_mi.names import details, labeled_details
@@ -65,7 +64,7 @@ class MIBoundCallback(Callback):
 
     Logged, in ``fit``, ``validate`` and ``test`` alike, on every process: ``val/mi_bound`` (``log_name``), and
     under ``mi_bound/`` (the last part of ``log_name``) ``stderr``, ``entropy``, ``cross_entropy``, ``ceiling``
-    (log K), ``input`` (the same bound of the input's statistics), ``null`` and ``null_stderr`` (of pairs that were
+    (log K), ``input`` (the same bound of the input's frames), ``null`` and ``null_stderr`` (of pairs that were
     shuffled: 0 within its error), ``active_clusters``, ``pairs``, ``skipped`` (utterances left out) and
     ``seconds`` (wall clock of this callback, the slowest process). In ``fit``, from the second value on, ``gain``
     and ``gain_stderr``: by how much the bound is above that of the best epoch before, utterance by utterance, and
@@ -122,10 +121,12 @@ class MIBoundCallback(Callback):
         labels: Labels in the batch, for the bound I(Z; Y) >= H(Y) - CE beside the one without them: a key, an
             index or a function of the batch that gives one class for each utterance, ``(B,)`` integers or
             strings, or a mapping of names to these. Labels of frames, ``(B, F)``, are a mapping with their
-            ``source`` and their ``rate`` in labels a second; one frame of each section is used. -1 is no label.
-        input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel statistics: what
-            a model has to beat. Measured at the first validation of a run; it needs torchaudio. With ``time_dim``
-            the mean and the standard deviation over time of each feature.
+            ``source`` and their ``rate`` in labels a second; one frame of each section is used. Labels of
+            utterances are told from the mean of a section's frames, whatever ``pooling`` says. -1 is no label.
+        input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel spectrograms, or
+            with ``time_dim`` of the features themselves: what a model has to beat. Frames are pooled as the
+            model's are, where ``"mean"`` is the mean and the standard deviation over time. Measured at the first
+            validation of a run; of waveforms it needs torchaudio.
         null_control: Whether to log, as ``null`` and ``null_stderr``, what a probe that remembers finds in pairs
             that were shuffled among utterances, copies together (:func:`lightning_mi.estimator.null.null_bound`):
             0 within its error, unless utterances share sound across the split. Measured at the first validation of
@@ -548,8 +549,8 @@ class MIBoundCallback(Callback):
     def _input_features(self, sections: Tensor) -> Tensor:
         frames = self._layout.frames(sections)
         if self._layout.time_dim is not None:
-            return frame_statistics(frames)
-        return log_mel_statistics(frames[..., 0], self._sampler.sample_rate)
+            return frames
+        return log_mel(frames[..., 0], self._sampler.sample_rate)
 
     @property
     def _can_measure_null(self) -> bool:

@@ -19,6 +19,7 @@ from lightning_mi.embedding import Encoder, Pooling, pick, pool
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.families import copy_families
+from lightning_mi.frame_statistics import frame_statistics
 from lightning_mi.guest import guest
 from lightning_mi.hashing import mix, uniform
 from lightning_mi.held_out import HeldOutBound
@@ -37,6 +38,7 @@ BEST_LAYER = "best"
 _FEATURES = "features"
 _SKETCHES = "sketch of the utterance"  # beside the labels: a hash of the utterance, and its sketch
 _FRAME = "frame of "  # before a layer's name: one frame of each section, for labels with a rate
+_MEAN = "mean of "  # the same: the whole anchor, for labels of utterances where the bound is of less
 T = TypeVar("T")
 
 # What the user's data and settings can bring about; a batch too large for the device is one of them.
@@ -98,8 +100,8 @@ class ValidationEpoch:
         sampler: Which sections it is called with.
         pooling: How frames become one vector.
         labels: What is read beside the waveforms.
-        features: Of sections ``(N, ...)`` in the layout of the batch, to be kept beside the embeddings:
-            ``(N, F)``. ``None``: none.
+        features: Of sections ``(N, ...)`` in the layout of the batch, frames ``(N, S, F)`` to be pooled like
+            those of the model. ``None``: none.
         sketch: Of utterances ``(B, T)`` and their lengths ``(B,)``, to find copies by: ``(B, 64)`` int64.
             ``None``: they are not looked for.
         max_pairs: The most pairs that are held.
@@ -248,11 +250,16 @@ class ValidationEpoch:
         for layer, frames in self._encoder.frames(outputs, pairs.numel()).items():
             frames = frames.unflatten(0, pairs)
             embeddings[layer] = pool(frames, self._pooling)
+            if self._pooling != "mean" and any(each.rate is None for each in self._labels):
+                embeddings[_MEAN + layer] = pool(frames[:, :1], "mean")
             if any(each.rate is not None for each in self._labels):
                 embeddings[_FRAME + layer], middle = pick(frames, at)
         if self._features is not None:
             try:
-                embeddings[_FEATURES] = self._features(sections.samples.flatten(0, 1)).unflatten(0, pairs)
+                frames = self._features(sections.samples.flatten(0, 1)).unflatten(0, pairs)
+                embeddings[_FEATURES] = (
+                    frame_statistics(frames) if self._pooling == "mean" else pool(frames, self._pooling)
+                )
             except Exception as error:  # the embeddings are what matters
                 self._features, self._features_error = None, f"{type(error).__name__}: {error}"
                 self._store.forget(_FEATURES)
@@ -409,10 +416,10 @@ class ValidationEpoch:
     def _labeled_metric(
         self, layer: str, labels: Labels, new_metric: Callable[..., LabeledMIBound]
     ) -> LabeledMIBound:
-        """Of the anchors' embeddings; where labels have a rate, of one frame of each section."""
+        """Of the mean of each anchor's frames; where labels have a rate, of one frame of each section."""
         metric = new_metric(sync_on_compute=False).to(self._access.module.device)
         of_frames = labels.rate is not None
-        z = self._store.embeddings(_FRAME + layer if of_frames else layer)
+        z = self._store.embeddings((_FRAME if of_frames else "" if self._pooling == "mean" else _MEAN) + layer)
         if z is not None and len(z):
             sections = z.shape[1] if of_frames else 1
             keys = mix(self._store.keys[:, None] + torch.arange(sections)).flatten()

@@ -1,4 +1,4 @@
-"""Frames -> one vector that holds what a model gets without learning: the input baseline of feature sequences."""
+"""Frames -> one vector that holds what a model gets without learning, for the input baseline."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def frame_statistics(frames: Tensor) -> Tensor:
     """Mean and standard deviation over time of each feature.
 
     Args:
-        frames: ``(N, S, F)`` floating-point.
+        frames: ``(..., S, F)`` floating-point.
 
     Returns:
-        ``(N, 2 * F)`` float32, the means first, on the device of ``frames``.
+        ``(..., 2 * F)`` float32, the means first, on the device of ``frames``.
 
     Example:
         >>> import torch
@@ -21,4 +21,4 @@ def frame_statistics(frames: Tensor) -> Tensor:
         tensor([[2., 5., 1., 0.]])
     """
     frames = frames.float()
-    return torch.cat([frames.mean(dim=1), frames.std(dim=1, correction=0)], dim=1)
+    return torch.cat([frames.mean(dim=-2), frames.std(dim=-2, correction=0)], dim=-1)

@@ -1,4 +1,4 @@
-"""What a model has to beat: the statistics of a section's log-mel spectrogram."""
+"""What a model of waveforms has to beat: the log-mel spectrogram of a section."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import warnings
 import torch
 from torch import Tensor
 
-from lightning_mi.frame_statistics import frame_statistics
-
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
 _MOST_BANDS = 40
 _FLOOR = 1e-10  # of a band's power, -100 dB
 
 
-def log_mel_statistics(sections: Tensor, sample_rate: float) -> Tensor:
-    """Mean and standard deviation over time of each mel band's log power.
+def log_mel(sections: Tensor, sample_rate: float) -> Tensor:
+    """Log power in mel bands, of windows of 25 ms every 10 ms.
 
     Args:
         sections: ``(N, S)`` floating-point waveforms.
         sample_rate: In Hz.
 
     Returns:
-        ``(N, 2 * M)`` float32 with M = 40 mel bands (fewer where the window is too short for them), on the device
+        ``(N, T, M)`` float32 with M = 40 mel bands (fewer where the window is too short for them), on the device
         of ``sections``.
 
     Raises:
@@ -34,8 +32,8 @@ def log_mel_statistics(sections: Tensor, sample_rate: float) -> Tensor:
 
     Example:
         >>> import torch
-        >>> log_mel_statistics(torch.randn(3, 8000, generator=torch.Generator().manual_seed(0)), 16000).shape
-        torch.Size([3, 80])
+        >>> log_mel(torch.randn(3, 8000, generator=torch.Generator().manual_seed(0)), 16000).shape
+        torch.Size([3, 48, 40])
     """
     from torchaudio.functional import melscale_fbanks
 
@@ -49,5 +47,4 @@ def log_mel_statistics(sections: Tensor, sample_rate: float) -> Tensor:
         bands = melscale_fbanks(
             num_bins, 0.0, sample_rate / 2, min(_MOST_BANDS, max(1, num_bins // 2)), round(sample_rate)
         )
-    log_mel = (power @ bands.to(power)).clamp(min=_FLOOR).log()
-    return frame_statistics(log_mel)
+    return (power @ bands.to(power)).clamp(min=_FLOOR).log()

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.batches import Waveforms
 from lightning_mi.embedding import pool
-from lightning_mi.log_mel import log_mel_statistics
+from lightning_mi.log_mel import log_mel
 from lightning_mi.segments import SectionSampler, parse_gaps
 
 DETAILS = (
@@ -277,13 +277,17 @@ def test_other_utterances_have_no_gain():
     assert "mi_bound/gain" not in trainer.callback_metrics
 
 
-def test_input_baseline_is_the_bound_of_log_mel_statistics_measured_once():
+@pytest.mark.parametrize("pooling", ["mean", "boundary"])
+def test_input_baseline_is_the_bound_of_log_mel_frames_measured_once(pooling):
     x, measured = utterances(200), []
     sections = SectionSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(Waveforms(x, torch.full((200,), 2000)))
-    z = log_mel_statistics(sections.samples.flatten(0, 1), SAMPLE_RATE).unflatten(0, (200, 2))
+    frames = log_mel(sections.samples.flatten(0, 1), SAMPLE_RATE).unflatten(0, (200, 2))
+    z = torch.cat([frames.mean(dim=2), frames.std(dim=2, correction=0)], dim=2)
+    if pooling == "boundary":  # what adjacent frames of the model have to beat is adjacent frames
+        z = torch.stack([frames[:, 0, -1], frames[:, 1, 0]], dim=1)
     order = sections.keys.argsort()
     reference = mi_bound(z[order, 0], z[order, 1], 8, groups=sections.groups[order])
-    one = callback()
+    one = callback(pooling=pooling)
     features = one._input_features
     one._input_features = lambda sections: measured.append(len(sections)) or features(sections)
     seen = []
@@ -324,9 +328,9 @@ def test_a_failing_input_baseline_does_not_take_the_bound_with_it(monkeypatch):
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("no such transform here")
-        return log_mel_statistics(sections, sample_rate)
+        return log_mel(sections, sample_rate)
 
-    monkeypatch.setattr("lightning_mi.callback.log_mel_statistics", fails_later)
+    monkeypatch.setattr("lightning_mi.callback.log_mel", fails_later)
     module = TinySpeechModel()
     plain, _ = validate(module, input_baseline=False)
     logged, said = validate(module)

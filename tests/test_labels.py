@@ -195,11 +195,12 @@ def validate(module=None, batches=None, run="validate", **arguments):
     return logged, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
 
 
-@pytest.mark.parametrize("run", ["validate", "test"])
-def test_logs_what_the_estimator_says(run):
-    """Written out: sections, embeddings, the frames' own labels, and the pure function."""
+@pytest.mark.parametrize(("run", "pooling"), [("validate", "mean"), ("test", "mean"), ("validate", "boundary")])
+def test_logs_what_the_estimator_says(run, pooling):
+    """Written out: sections, embeddings (of labels of utterances always the mean), the frames' own labels, and the
+    pure function."""
     module = Labelled()
-    logged, said = validate(module, run=run)
+    logged, said = validate(module, run=run, pooling=pooling)
     assert not said
     sections = SectionSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(Waveforms(X, torch.full((240,), 2000)))
     assert torch.equal(sections.rows, torch.arange(240))

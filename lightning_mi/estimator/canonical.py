@@ -69,4 +69,3 @@ def directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     left = torch.linalg.solve_triangular(left_root.T, u, upper=True)
     right = torch.linalg.solve_triangular(right_root.T, vh.T, upper=True)
     return left.float(), right.float()
-
