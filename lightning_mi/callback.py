@@ -129,9 +129,10 @@ class MIBoundCallback(Callback):
             validation of a run; of waveforms it needs torchaudio.
         null_control: Whether to log, as ``null`` and ``null_stderr``, what a probe that remembers finds in pairs
             that were shuffled among utterances, copies together (:func:`lightning_mi.estimator.null.null_bound`):
-            0 within its error, unless utterances share sound across the split. Measured at the first validation of
-            a run; more than 3 standard errors are warned of. It holds 520 bytes a pair on the host.
-            With ``time_dim`` there is none: copies are known by their sound.
+            0 within its error, unless utterances share sound across the split. It says something of the data, not
+            of the model: the pairs are the log-mel statistics of the sections. Measured at the first validation of
+            a run; more than 3 standard errors are warned of. It holds 520 bytes a pair on the host and needs
+            torchaudio. With ``time_dim`` there is none: copies are known by their sound.
         plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
             (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
         warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
@@ -402,16 +403,18 @@ class MIBoundCallback(Callback):
         access = ModelAccess(trainer, pl_module)
         if trainer.state.fn != "fit":
             self._memory.input = self._memory.null = None  # other data, maybe
-        due = self._memory.input is None and not trainer.sanity_checking and self._can_measure_input()
-        self._measures_input, self._layer_names = due, encoder.layer_names
-        self._measures_null = self._memory.null is None and not trainer.sanity_checking and self._can_measure_null
+        self._layer_names = encoder.layer_names
+        due_input = self.input_baseline and self._memory.input is None and not trainer.sanity_checking
+        due_null = self._has_null and self._memory.null is None and not trainer.sanity_checking
+        has_features = (due_input or due_null) and self._can_measure_features()
+        self._measures_input, self._measures_null = due_input and has_features, due_null and has_features
         self._epoch = ValidationEpoch(
             encoder,
             access,
             self._sampler,
             self.pooling,
             self._labels,
-            self._input_features if due else None,
+            self._input_features if has_features else None,
             self._sketch if self._measures_null else None,
             self.max_pairs,
             self.seed,
@@ -443,12 +446,10 @@ class MIBoundCallback(Callback):
                 starts = self._starts if trainer.state.fn == "fit" else None
                 estimates = epoch.estimates(metric, self.headline, starts)
                 labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
-                everywhere = all(gather(self._measures_input))
-                input_or_not = epoch.of_features(metric) if everywhere else None
-                layer = next(iter(estimates))[0]
-                null_or_not = (
-                    epoch.null(layer, partial(NullBound, clusters, self.seed)) if self._measures_null else None
-                )
+                everywhere = zip(*gather((self._measures_input, self._measures_null)), strict=True)
+                measures_input, measures_null = map(all, everywhere)
+                input_or_not = epoch.of_features(metric) if measures_input else None
+                null_or_not = epoch.null(partial(NullBound, clusters, self.seed)) if measures_null else None
             except NoEstimateError as reason:
                 self._no_value(trainer, str(reason))
                 return
@@ -536,13 +537,15 @@ class MIBoundCallback(Callback):
             )
         return affordable
 
-    def _can_measure_input(self) -> bool:
-        if not self.input_baseline or self._layout.time_dim is not None:
-            return self.input_baseline
+    def _can_measure_features(self) -> bool:
+        if self._layout.time_dim is not None:
+            return True
         try:
             import torchaudio.functional  # noqa: F401
         except (ImportError, OSError, RuntimeError) as error:  # what it raises beside a torch that it does not fit
-            self._say("input", f"{self._name} logs no {self._prefix}/input: {error}", rank_zero_info)
+            wanted = {"input": self.input_baseline, "null": self._has_null}
+            names = " and no ".join(f"{self._prefix}/{name}" for name, is_wanted in wanted.items() if is_wanted)
+            self._say("features", f"{self._name} logs no {names}: {error}", rank_zero_info)
             return False
         return True
 
@@ -553,7 +556,7 @@ class MIBoundCallback(Callback):
         return log_mel(frames[..., 0], self._sampler.sample_rate)
 
     @property
-    def _can_measure_null(self) -> bool:
+    def _has_null(self) -> bool:
         return self.null_control and self._layout.time_dim is None
 
     def _sketch(self, waveforms: Tensor, lengths: Tensor) -> Tensor:

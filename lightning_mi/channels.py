@@ -17,6 +17,7 @@ TILT_DB = (-3.0, 3.0)  # an octave
 SNR_DB = (15.0, 40.0)
 _PIVOT_HZ = 1000.0  # where the tilt neither raises nor lowers
 _LOWEST_HZ = 60.0
+_AT_ONCE = 1 << 20  # samples: bounds what is held for a moment to some 40 MB
 
 
 def through_own_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed: int = 0) -> Tensor:
@@ -44,6 +45,12 @@ def through_own_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed
     """
     if samples.numel() == 0:  # a batch of short utterances: not every FFT takes none
         return samples
+    rows = max(1, _AT_ONCE // samples[0].numel())
+    blocks = zip(samples.split(rows), keys.split(rows), strict=True)
+    return torch.cat([_through(part, part_keys, sample_rate, seed) for part, part_keys in blocks])
+
+
+def _through(samples: Tensor, keys: Tensor, sample_rate: float, seed: int) -> Tensor:
     names = mix(keys.to(samples.device)[:, None] + mix(torch.arange(samples.shape[1], device=samples.device)))
     gain, tilt, snr = (
         _between(uniform(names, 4 * seed + number), ends) for number, ends in enumerate((GAIN_DB, TILT_DB, SNR_DB))

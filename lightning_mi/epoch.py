@@ -36,6 +36,7 @@ FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bou
 Key = tuple[str, str]  # the names of a layer and of a gap, or of labels
 BEST_LAYER = "best"
 _FEATURES = "features"
+_STATISTICS = "statistics of features"  # where the features are pooled in another way
 _SKETCHES = "sketch of the utterance"  # beside the labels: a hash of the utterance, and its sketch
 _FRAME = "frame of "  # before a layer's name: one frame of each section, for labels with a rate
 _MEAN = "mean of "  # the same: the whole anchor, for labels of utterances where the bound is of less
@@ -102,8 +103,8 @@ class ValidationEpoch:
         labels: What is read beside the waveforms.
         features: Of sections ``(N, ...)`` in the layout of the batch, frames ``(N, S, F)`` to be pooled like
             those of the model. ``None``: none.
-        sketch: Of utterances ``(B, T)`` and their lengths ``(B,)``, to find copies by: ``(B, 64)`` int64.
-            ``None``: they are not looked for.
+        sketch: Of utterances ``(B, T)`` and their lengths ``(B,)``, to find copies by: ``(B, 64)`` int64; with
+            ``features``. ``None``: they are not looked for.
         max_pairs: The most pairs that are held.
         seed: Of the model's own random numbers, the split and the k-means.
 
@@ -182,7 +183,7 @@ class ValidationEpoch:
         finite = torch.ones(len(self._store.keys), dtype=torch.bool)
         for name in self._store.names:
             z = self._store.embeddings(name)
-            if z is not None and name != _FEATURES:  # which decide on no pair: they are there in one epoch only
+            if z is not None and name not in (_FEATURES, _STATISTICS):  # which are there in one epoch only
                 finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
         self._store.drop(~finite)
         counts = gather((self.too_short, self.silent, int((~finite).sum()), int(finite.sum())))
@@ -257,12 +258,15 @@ class ValidationEpoch:
         if self._features is not None:
             try:
                 frames = self._features(sections.samples.flatten(0, 1)).unflatten(0, pairs)
-                embeddings[_FEATURES] = (
-                    frame_statistics(frames) if self._pooling == "mean" else pool(frames, self._pooling)
-                )
+                embeddings[_FEATURES] = statistics = frame_statistics(frames)
+                if self._pooling != "mean":
+                    embeddings[_FEATURES] = pool(frames, self._pooling)
+                    if self._sketch is not None:
+                        embeddings[_STATISTICS] = statistics
             except Exception as error:  # the embeddings are what matters
                 self._features, self._features_error = None, f"{type(error).__name__}: {error}"
                 self._store.forget(_FEATURES)
+                self._store.forget(_STATISTICS)
         seconds = (sections.starts + middle * self._sampler.segment) / self._sampler.sample_rate
         of_sections = {
             each.name: labels[each.name][sections.rows]
@@ -343,9 +347,10 @@ class ValidationEpoch:
         key = (_FEATURES, self._sampler.gaps[0].name)
         return self._share_out({key: partial(self._metric, *key, new_metric)})[key]
 
-    def null(self, layer: str, new_metric: Callable[..., NullBound]) -> NullControl | str:
-        """The null of a layer at the first gap, and how many utterances have copies, or why there is none."""
-        for error in gather(self._sketch_error):
+    def null(self, new_metric: Callable[..., NullBound]) -> NullControl | str:
+        """The null of the features' statistics at the first gap, and how many utterances have copies, or why there
+        is none."""
+        for error in gather(self._sketch_error) + gather(self._features_error):
             if error is not None:
                 return error
         own = self._store.labels.get(_SKETCHES, torch.empty(0, 1 + SKETCH_SIZE, dtype=torch.int64))
@@ -357,7 +362,7 @@ class ValidationEpoch:
         ordered = names.sort()
         of_rows = families[ordered.indices[torch.searchsorted(ordered.values, own[:, 0].contiguous())]]
         key = ("null", self._sampler.gaps[0].name)
-        found = self._share_out({key: partial(self._null_metric, layer, of_rows, new_metric)})[key]
+        found = self._share_out({key: partial(self._null_metric, of_rows, new_metric)})[key]
         return found if isinstance(found, str) else NullControl(found, len(copies), len(names))
 
     def labeled(self, new_metric: Callable[..., LabeledMIBound]) -> dict[Key, MIEstimate | str]:
@@ -405,9 +410,9 @@ class ValidationEpoch:
             metric.update(z[:, 0], z[:, partner], groups, keys)
         return metric
 
-    def _null_metric(self, layer: str, families: Tensor, new_metric: Callable[..., NullBound]) -> NullBound:
+    def _null_metric(self, families: Tensor, new_metric: Callable[..., NullBound]) -> NullBound:
         metric = new_metric(sync_on_compute=False).to(self._access.module.device)
-        z = self._store.embeddings(layer)
+        z = self._store.embeddings(_FEATURES if self._pooling == "mean" else _STATISTICS)
         if z is not None and len(z):
             numbers = (families, self._store.groups, self._store.keys)
             metric.update(z[:, 0], z[:, 1], *(each.to(z.device) for each in numbers))

@@ -318,6 +318,7 @@ def test_without_torchaudio_there_is_no_input_baseline(monkeypatch):
     logged, said = validate()
     assert logged["val/mi_bound"] > 0
     assert "mi_bound/input" not in logged
+    assert "mi_bound/null" not in logged
     assert not said
 
 
@@ -332,13 +333,15 @@ def test_a_failing_input_baseline_does_not_take_the_bound_with_it(monkeypatch):
 
     monkeypatch.setattr("lightning_mi.callback.log_mel", fails_later)
     module = TinySpeechModel()
-    plain, _ = validate(module, input_baseline=False)
+    plain, _ = validate(module, input_baseline=False, null_control=False)
     logged, said = validate(module)
     assert len(calls) == 3
     assert logged["val/mi_bound"] == plain["val/mi_bound"]
     assert "mi_bound/input" not in logged
-    (message,) = said
-    assert "logs no input: RuntimeError: no such transform here" in message
+    assert "mi_bound/null" not in logged  # which is of the same features
+    assert len(said) == 2
+    for name, message in zip(("input", "null"), said, strict=True):
+        assert f"logs no {name}: RuntimeError: no such transform here" in message
 
 
 @pytest.mark.parametrize("option", [{"quantizer": "whitened"}, {"quantizer": "canonical"}])

@@ -64,7 +64,9 @@ def validate(with_it, **arguments):
         ({"null_control": True}, 2.1 * MAX_PAIRS, 60 * BATCH),
         ({"max_pairs": 50}, 50, 2 * BATCH),
         # The sections of one call together are no longer than the batch, here 16 times 6 s.
-        ({"pairs_per_utterance": 8, "gap_seconds": 0.0}, MAX_PAIRS, 12 * BATCH),
+        ({"pairs_per_utterance": 8, "gap_seconds": 0.0, "channels": "shared"}, MAX_PAIRS, 12 * BATCH),
+        # And with a hash of 8 bytes for every sample of noise.
+        ({"pairs_per_utterance": 8, "gap_seconds": 0.0}, MAX_PAIRS, 24 * BATCH),
     ],
 )
 def test_what_is_held_is_bounded_and_given_back(arguments, held, sections):

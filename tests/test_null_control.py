@@ -24,13 +24,14 @@ def callback(**arguments):
     return MIBoundCallback(**(settings | arguments))
 
 
-def validate(x, batch_size=32, **arguments):
+def validate(x, batch_size=32, module=None, **arguments):
     """What was logged, and what the callback warned of."""
     torch.manual_seed(0)
     trainer = quiet_trainer(callbacks=[callback(**arguments)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer.validate(TinySpeechModel(), loader(x, batch_size=batch_size), verbose=False)
+        module = TinySpeechModel() if module is None else module
+        trainer.validate(module, loader(x, batch_size=batch_size), verbose=False)
     logged = {name: value.item() for name, value in trainer.callback_metrics.items() if "mi_bound" in name}
     return logged, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
 
@@ -57,6 +58,20 @@ def test_fires_on_utterances_that_were_duplicated():
     assert f"{2 * COUNT} of {2 * COUNT} utterances share sound with one of another group" in said
     for cause in ("duplicated utterances", "leaked padding", "a group key that is too fine"):
         assert cause in said
+
+
+def test_copies_are_seen_whatever_the_model_hears():
+    class Deaf(TinySpeechModel):
+        def forward(self, x):
+            return 0 * super().forward(x)
+
+    logged, _ = validate(DOUBLED)
+    again, (said,) = validate(DOUBLED, module=Deaf())
+    assert again["val/mi_bound"] == 0
+    assert again["mi_bound/null"] == logged["mi_bound/null"]
+    assert "should be 0" in said
+    alone, _ = validate(DOUBLED, module=Deaf(), input_baseline=True, pooling="boundary", channels="own")
+    assert alone["mi_bound/null"] > 4 * alone["mi_bound/null_stderr"]
 
 
 def test_silent_where_groups_keep_copies_together():
