@@ -13,9 +13,12 @@ from lightning_mi.embedding import frames_in_output
 from .sections import AGAIN, ANCHOR, VARIED, VIEWS, Sections
 
 MEAN, FRAME, EDGE = "mean", "frame", "edge"
-POOLINGS = (MEAN, FRAME, EDGE)
+KEPT = (MEAN, FRAME, EDGE)
 """Mean over the section; its one frame at the border between anchor and near; the mean of those within
 :data:`EDGE_SECONDS` of it."""
+
+BOTH, CONTEXT = "both", "context"
+"""Frame and mean side by side; these in the anchor, and the frame alone in its partner."""
 
 EDGE_SECONDS = 0.08
 FRAMES_PER_ANCHOR = 4  # for the scores that look at frames
@@ -35,7 +38,11 @@ class Embedded:
     frames: Tensor
 
     def of(self, view: str, section: str, pooling: str) -> Tensor:
-        """Embeddings ``(N, D)`` of one section of a view."""
+        """Embeddings ``(N, D)`` of one section of a view; ``(N, 2 D)`` where two poolings stand side by side."""
+        if pooling == BOTH or (pooling == CONTEXT and section == ANCHOR):
+            return torch.cat([self.of(view, section, FRAME), self.of(view, section, MEAN)], dim=1)
+        if pooling == CONTEXT:
+            return self.of(view, section, FRAME)
         return self.pooled[view, pooling][:, VIEWS[view].index(section)]
 
     def is_finite(self) -> bool:
@@ -52,7 +59,7 @@ def embed(encode: Callable[[Tensor], Tensor], sections: Sections, segment_second
         sections: What is encoded.
         segment_seconds: Length of the sections of each view.
     """
-    pooled: dict[tuple[str, str], list[Tensor]] = {(view, pooling): [] for view in VIEWS for pooling in POOLINGS}
+    pooled: dict[tuple[str, str], list[Tensor]] = {(view, pooling): [] for view in VIEWS for pooling in KEPT}
     frames = []
     for view, names in VIEWS.items():
         for part in sections.views[view].split(max(1, _BATCH // len(names))):

@@ -11,7 +11,7 @@ import numpy as np
 from .ranks import spearman
 
 if TYPE_CHECKING:
-    from .report import Results
+    from .results import Results
 
 _COLOURS = {"apc": "tab:blue", "hubert": "tab:orange", "cpc": "tab:green"}
 

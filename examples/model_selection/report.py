@@ -9,8 +9,6 @@ They go to `report/` in the zoo's folder: `table.md`, `ranking.csv` (every score
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,15 +31,14 @@ from lightning_mi.examples.model_selection.ranks import (
     regret,
     spearman,
 )
+from lightning_mi.examples.model_selection.results import LOSS, Results, in_common, load, read, together, write
 from lightning_mi.examples.model_selection.sections import FIXED
-from lightning_mi.examples.model_selection.truth import PHONE, TRUTHS, VOICE
-from lightning_mi.examples.model_selection.zoo import Checkpoint, trained
+from lightning_mi.examples.model_selection.truth import PHONE, VOICE
 
 DEFAULT = "bound/varied/near/mean/kmeans32"  # what the callback logs as val/mi_bound,
 PHONETIC = "bound/independent/near/frame/whitened32"  # with callbacks=mi_bound_phonetic,
 VOICED = "bound/independent/near/mean/whitened32"  # and with callbacks=mi_bound_voice
 LOGGED = (DEFAULT, PHONETIC, VOICED)
-LOSS = "validation loss"
 OURS = (
     "bound",
     "bound on the residual",
@@ -54,91 +51,23 @@ OURS = (
 CONTROLLED = "bounds at a fixed channel"  # which only who makes the speech can have: in no other family of ours
 RIVALS = ("RankMe", "LiDAR", "alpha-ReQ", "clusters")
 FAMILIES = (*OURS, CONTROLLED, *RIVALS)
+CHECKPOINTS = "checkpoints.csv"
 ANY_BOUND, ANY_OF_OURS, ANY_RIVAL = "any bound", "any of ours", "any rival"
 
 
-@dataclass(frozen=True)
-class Results:
-    """What the other programs have left.
-
-    Attributes:
-        checkpoints: Those that have finite embeddings.
-        left_out: Names of the others.
-        names: Of the scores, the validation loss last.
-        scores: ``(N, S)``; higher is better.
-        truth: For each truth ``(N,)`` accuracies.
-        labelled: For each truth ``(N,)`` labelled bounds in nats.
-    """
-
-    checkpoints: Sequence[Checkpoint]
-    left_out: Sequence[str]
-    names: Sequence[str]
-    scores: Floats
-    truth: dict[str, Floats]
-    labelled: dict[str, Floats]
-
-    def zoo(self, truth: str) -> Zoo:
-        """The scores beside one truth."""
-        runs = [each.run.name for each in self.checkpoints]
-        return Zoo(
-            runs=np.array([runs.index(name) for name in runs]),
-            objectives=np.array([each.run.objective for each in self.checkpoints]),
-            steps=np.array([each.step for each in self.checkpoints]),
-            honest=np.array([not each.run.bad for each in self.checkpoints]),
-            scores=self.scores,
-            truth=self.truth[truth],
-        )
-
-    def columns(self, family: str) -> list[int]:
-        """Numbers of a family's scores."""
-        families: tuple[str, ...] = {
-            ANY_BOUND: OURS[:3],
-            ANY_OF_OURS: OURS,
-            ANY_RIVAL: RIVALS,
-            CONTROLLED: OURS[:3],
-        }.get(family, (family,))
-        return [
-            number
-            for number, name in enumerate(self.names)
-            if name.split("/")[0] in families and (f"/{FIXED}/" in name) == (family == CONTROLLED)
-        ]
-
-
-def load(config: DictConfig) -> Results:
-    """Read what is there.
-
-    Raises:
-        FileNotFoundError: If no checkpoint is scored.
-    """
-    kept, left_out, rows = [], [], []
-    for checkpoint in trained(config):
-        paths = [Path(config.folder) / kind / f"{checkpoint.name}.json" for kind in ("truth", "scores")]
-        if not all(path.exists() for path in paths):
-            continue
-        truth, scores = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-        if scores["finite"]:
-            kept.append(checkpoint)
-            rows.append((truth, scores))
-        else:
-            left_out.append(checkpoint.name)
-    if not rows:
-        raise FileNotFoundError(
-            f"folder={config.folder}: nothing is scored; run score_zoo.py with the same zoo first"
-        )
-    names = [name for name in rows[0][1]["scores"] if all(name in scores["scores"] for _, scores in rows)]
-    table = [[scores["scores"][name]["value"] for name in names] for _, scores in rows]
-    losses = np.array([-truth["validation_loss"] for truth, _ in rows])
-    return Results(
-        checkpoints=kept,
-        left_out=left_out,
-        names=[*names, LOSS],
-        scores=np.column_stack([np.array(table), np.nan_to_num(losses, nan=-math.inf)]),
-        truth={name: np.array([truth[name] for truth, _ in rows]) for name in TRUTHS},
-        labelled={
-            name: np.array([scores["labelled"][f"labelled bound/{name}"]["value"] for _, scores in rows])
-            for name in TRUTHS
-        },
-    )
+def columns_of(results: Results, family: str) -> list[int]:
+    """Numbers of a family's scores."""
+    families: tuple[str, ...] = {
+        ANY_BOUND: OURS[:3],
+        ANY_OF_OURS: OURS,
+        ANY_RIVAL: RIVALS,
+        CONTROLLED: OURS[:3],
+    }.get(family, (family,))
+    return [
+        number
+        for number, name in enumerate(results.names)
+        if name.split("/")[0] in families and (f"/{FIXED}/" in name) == (family == CONTROLLED)
+    ]
 
 
 def within_runs(zoo: Zoo) -> Floats:
@@ -202,7 +131,7 @@ class HeldOut:
         """Halve the runs in ``splits`` ways."""
         rng = np.random.default_rng(seed)
         zoo = results.zoo(truth)
-        families = [name for name in (*FAMILIES, ANY_BOUND, ANY_OF_OURS, ANY_RIVAL) if results.columns(name)]
+        families = [name for name in (*FAMILIES, ANY_BOUND, ANY_OF_OURS, ANY_RIVAL) if columns_of(results, name)]
         values: dict[str, list[float]] = {name: [] for name in families}
         regrets: dict[str, list[float]] = {name: [] for name in families}
         picks: dict[str, Counter[str]] = {name: Counter() for name in families}
@@ -210,7 +139,7 @@ class HeldOut:
             half, other = zoo.halves(rng)
             here, there, lost = half.value(spearman), other.value(spearman), other.value(regret)
             for name in families:
-                setting = choose(here, results.columns(name))
+                setting = choose(here, columns_of(results, name))
                 values[name].append(float(there[setting]))
                 regrets[name].append(float(lost[setting]))
                 picks[name][results.names[setting]] += 1
@@ -227,11 +156,11 @@ def first_split(results: Results, truth: str, times: int, seed: int) -> list[str
     half, other = results.zoo(truth).halves(np.random.default_rng(seed))
     here, there = half.value(spearman), other.value(spearman)
     draws = other.bootstrap(lambda drawn: drawn.value(spearman), times, seed)
-    rivals = {name: choose(here, results.columns(name)) for name in RIVALS}
+    rivals = {name: choose(here, columns_of(results, name)) for name in RIVALS}
     lines = []
     for family in (ANY_BOUND, ANY_OF_OURS, *FAMILIES):
-        if results.columns(family):
-            setting = choose(here, results.columns(family))
+        if columns_of(results, family):
+            setting = choose(here, columns_of(results, family))
             cells = [family, f"`{results.names[setting]}`", _with_interval(there[setting], draws[:, setting])]
             cells += [_above(there, draws, setting, rival) for rival in rivals.values()]
             lines.append(f"| {' | '.join(cells)} |")
@@ -239,64 +168,111 @@ def first_split(results: Results, truth: str, times: int, seed: int) -> list[str
 
 
 def short_lines(results: Results, rankings: dict[str, Ranking], fresh: dict[str, Floats]) -> list[str]:
-    """The README's table: what can be logged, the rivals at the settings that are best for phones in hindsight,
-    the validation loss and the labelled bound; regret and early stopping in percentage points."""
-    header, names = ["score"], [*LOGGED]
-    for truth in (PHONE, VOICE):
-        header += [f"{truth}s: Spearman [95 %]", "fresh runs", "regret", "early stopping"]
+    """The README's table: what can be logged, the rivals at the settings that are best for the first truth in
+    hindsight, the validation loss and the labelled bound; regret and early stopping in percentage points. With a
+    column of what ``fresh`` runs say, where there are any."""
+    header, names = ["score"], logged(results)
+    shown = [truth for truth in (PHONE, VOICE) if truth in rankings] or list(rankings)
+    for truth in shown:
+        header += [f"{truth}s: Spearman [95 %]", *(["fresh runs"] if fresh else []), "regret", "early stopping"]
     for family in RIVALS:
-        names.append(results.names[choose(rankings[PHONE].spearman, results.columns(family))])
+        names.append(results.names[choose(rankings[shown[0]].spearman, columns_of(results, family))])
     lines = []
     for name in [*names, LOSS]:
         at, cells = results.names.index(name), [f"`{name}`"]
-        for truth in (PHONE, VOICE):
+        for truth in shown:
             ranking = rankings[truth]
             across = [
                 _with_interval(float(ranking.spearman[at]), ranking.draws[:, at]),
-                f"{fresh[truth][at]:+.2f}" if truth in fresh else "-",
+                *([f"{fresh[truth][at]:+.2f}"] if fresh else []),
                 f"{100 * ranking.regret[at]:.1f}",
             ]
-            cells += [*(across if name != LOSS else ["-"] * 3), f"{100 * ranking.stopping[at]:.1f}"]
+            cells += [*(across if name != LOSS else ["-"] * len(across)), f"{100 * ranking.stopping[at]:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     ceiling = ["the labelled bound on the same sections"]
-    for truth in (PHONE, VOICE):
-        ceiling += [f"{spearman(results.labelled[truth][:, None], results.truth[truth])[0]:+.2f}", "-", "-", "-"]
+    for truth in shown:
+        ceiling += [f"{spearman(results.labelled[truth][:, None], results.truth[truth])[0]:+.2f}"]
+        ceiling += ["-"] * (3 if fresh else 2)
     return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *lines, f"| {' | '.join(ceiling)} |"]
 
 
-def fresh_lines(results: Results, truth: str, chosen_on: Sequence[str], config: Any) -> list[str]:
-    """A Markdown table of what can be logged on the runs that took no part in choosing its settings, those that
-    ``chosen_on`` does not name; rivals have the settings that rank best the runs that it does."""
-    zoo = results.zoo(truth)
-    took_part = np.array([each.run.name in chosen_on for each in results.checkpoints])
-    seen, fresh = zoo.of_rows(took_part), zoo.of_rows(~took_part)
-    here, values, lost = seen.value(spearman), fresh.value(spearman), fresh.value(regret)
-    taus, stopping = fresh.value(kendall), fresh.stopping_regret(config.patience)
-    draws = fresh.bootstrap(lambda drawn: drawn.value(spearman), config.bootstraps)
-    rivals = [choose(here, results.columns(name)) for name in RIVALS]
-    header = "score | Spearman on fresh runs | Kendall | regret, points | early stopping, points"
-    lines = [
-        f"{len(fresh.truth)} checkpoints of {len(np.unique(fresh.runs))} runs that chose no setting:",
-        "",
-        *_above_header(header),
-    ]
-    for setting in [*(results.names.index(name) for name in LOGGED), *rivals]:
-        cells = [
-            f"`{results.names[setting]}`",
-            _with_interval(float(values[setting]), draws[:, setting]),
-            f"{taus[setting]:+.2f}",
-            f"{100 * lost[setting]:.1f}",
-            f"{100 * stopping[setting]:.1f}",
-            *(_above(values, draws, setting, rival) for rival in rivals),
+def logged(results: Results) -> list[str]:
+    """What the callback logs, as far as it is scored."""
+    return [name for name in LOGGED if name in results.names]
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Checkpoints that chose no setting, and those that chose them all.
+
+    Attributes:
+        seen: Those that chose.
+        fresh: Those that did not, with the same scores.
+        source: Where ``seen`` comes from, in words.
+    """
+
+    seen: Results
+    fresh: Results
+    source: str
+
+    @staticmethod
+    def of(results: Results, config: Any) -> Fresh | None:
+        """As ``config``, the report's, says: another zoo chose (``chosen_in``), or some runs of this one did
+        (``chosen_on``), or nothing is said of it.
+
+        Raises:
+            FileNotFoundError: If there is no report on the other zoo.
+        """
+        if config.chosen_in is not None:
+            fresh, seen = in_common([results, read(Path(config.chosen_in) / "report" / CHECKPOINTS)])
+            return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of another zoo")
+        seen, fresh = results.of_runs(list(config.chosen_on))
+        if not seen.checkpoints or not fresh.checkpoints:
+            return None
+        return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of the other runs")
+
+    def lines(self, truth: str, config: Any) -> list[str]:
+        """A Markdown table of what ranks the fresh runs how well: what can be logged, what the other runs choose
+        among ours, and the rivals, each at the setting that the other runs choose."""
+        here = self.seen.zoo(truth).value(spearman)
+        zoo = self.fresh.zoo(truth)
+        values, taus, lost = zoo.value(spearman), zoo.value(kendall), zoo.value(regret)
+        stopping = zoo.stopping_regret(config.patience)
+        draws = zoo.bootstrap(lambda drawn: drawn.value(spearman), config.bootstraps)
+        names = self.fresh.names
+
+        def chosen(families: Sequence[str]) -> dict[str, int]:
+            columns = {family: columns_of(self.fresh, family) for family in families}
+            return {family: choose(here, found) for family, found in columns.items() if found}
+
+        rivals = chosen(RIVALS)
+        rows = {name: names.index(name) for name in logged(self.fresh)}
+        rows |= {f"chosen, {family}": at for family, at in chosen((ANY_BOUND, ANY_OF_OURS)).items()}
+        rows |= {f"chosen, {family}": at for family, at in rivals.items()}
+        header = "score | Spearman on fresh runs | Kendall | regret, points | early stopping, points"
+        lines = [
+            f"{len(zoo.truth)} checkpoints of {len(np.unique(zoo.runs))} runs that chose no setting; those of the "
+            f'rivals, and what is called "chosen", {self.source} chose:',
+            "",
+            *_above_header(header),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        for what, at in rows.items():
+            cells = [
+                f"`{what}`" if what == names[at] else f"{what}: `{names[at]}`",
+                _with_interval(float(values[at]), draws[:, at]),
+                f"{taus[at]:+.2f}",
+                f"{100 * lost[at]:.1f}",
+                f"{100 * stopping[at]:.1f}",
+                *(_above(values, draws, at, rival) for rival in rivals.values()),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        return lines
 
 
 def named_lines(results: Results, ranking: Ranking, names: Sequence[str]) -> list[str]:
     """A Markdown table of how far some scores are above each rival over the whole zoo, where each rival has the
     setting that suits it best, in hindsight."""
-    rivals = {name: choose(ranking.spearman, results.columns(name)) for name in RIVALS}
+    rivals = {name: choose(ranking.spearman, columns_of(results, name)) for name in RIVALS}
     lines = []
     for name in names:
         at = results.names.index(name)
@@ -360,103 +336,99 @@ def _number(value: float, shown: bool) -> str:
 
 def best_of_families(results: Results, ranking: Ranking) -> list[str]:
     """What can be logged, of each family the score that ranks the whole zoo best (in hindsight), and the loss."""
-    names = [*LOGGED]
+    names = logged(results)
     for family in FAMILIES:
-        columns = results.columns(family)
+        columns = columns_of(results, family)
         if columns:
             names.append(results.names[max(columns, key=lambda column: ranking.spearman[column])])
     return [*dict.fromkeys(names), LOSS]
 
 
-def write_csvs(results: Results, rankings: dict[str, Ranking], folder: Path) -> None:
-    """Write every number."""
-    with (folder / "ranking.csv").open("w", newline="", encoding="utf-8") as file:
+def write_ranking(results: Results, rankings: dict[str, Ranking], path: Path) -> None:
+    """Write every number of every ranking."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         fields = ("spearman", "low", "high", "partial", "kendall", "objectives", "runs", "regret", "stopping")
         writer.writerow(["truth", "score", *fields])
         for truth, ranking in rankings.items():
             for at, name in enumerate(results.names):
                 writer.writerow([truth, name, *(f"{getattr(ranking, field)[at]:.4f}" for field in fields)])
-    with (folder / "checkpoints.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                "run",
-                "step",
-                "objective",
-                "bad",
-                *TRUTHS,
-                *(f"labelled {truth}" for truth in TRUTHS),
-                *results.names,
-            ]
-        )
-        for at, checkpoint in enumerate(results.checkpoints):
-            run = checkpoint.run
-            values: list[Any] = [results.truth[truth][at] for truth in TRUTHS]
-            values += [results.labelled[truth][at] for truth in TRUTHS]
-            writer.writerow(
-                [run.name, checkpoint.step, run.objective, run.bad]
-                + [f"{value:.5g}" for value in [*values, *results.scores[at].tolist()]]
-            )
+
+
+def truth_lines(
+    results: Results, ranking: Ranking, truth: str, fresh: Fresh | None, config: DictConfig
+) -> list[str]:
+    """All that is said of one truth."""
+    accuracy = results.truth[truth]
+    held_out = HeldOut.of(results, truth, config.report.splits, config.seed)
+    ceiling = float(spearman(results.labelled[truth][:, None], accuracy)[0])
+    best = results.checkpoints[int(accuracy.argmax())].name
+    return [
+        "",
+        f"## {truth.capitalize()} accuracy",
+        "",
+        f"From {100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} % (`{best}`). The labelled bound "
+        f"on the scored sections, which no score without labels can be expected to pass: {ceiling:+.2f}.",
+        "",
+        f"Settings chosen on half of the runs, judged on the other half; mean (5 to 95 %) of "
+        f"{config.report.splits} ways to halve:",
+        "",
+        *held_out_lines(held_out),
+        "",
+        f"One split (seed {config.seed}), with 95 % intervals over the runs of the other half; above the "
+        "settings of each rival that the first half chose:",
+        "",
+        *first_split(results, truth, config.report.bootstraps, config.seed),
+        "",
+        "The whole zoo; of each family the setting that is best there, in hindsight:",
+        "",
+        *whole_lines(results, ranking, best_of_families(results, ranking), other_truth(results, truth)),
+        "",
+        "What can be logged, and how far it is above each rival's best setting (95 % intervals over runs):",
+        "",
+        *named_lines(results, ranking, logged(results)),
+        *(["", *fresh.lines(truth, config.report)] if fresh and truth in fresh.seen.truth else []),
+    ]
+
+
+def other_truth(results: Results, truth: str) -> str:
+    """What is held fixed beside it: voices, or phones beside voices, as far as they are known."""
+    others = [name for name in (VOICE, PHONE, *results.truth) if name in results.truth and name != truth]
+    return others[0] if others else truth
 
 
 def report(config: DictConfig) -> str:
     """Write the report, and return its text."""
     results = load(config)
-    folder = Path(config.folder) / "report"
+    if config.report.together_with:
+        others = [read(Path(folder) / "report" / CHECKPOINTS) for folder in config.report.together_with]
+        results = together([results, *others])
+    folder = Path(config.folder) / config.report.name
     folder.mkdir(parents=True, exist_ok=True)
-    runs = {each.run.name: each.run for each in results.checkpoints}
-    lines = [
-        f"{len(results.checkpoints)} checkpoints of {len(runs)} runs "
-        f"({sum(bool(run.bad) for run in runs.values())} of them bad on purpose); {len(results.names)} scores; "
-        f"left out because of NaN or infinity in their embeddings: {', '.join(results.left_out) or 'none'}.",
-    ]
-    head, lines = lines, []
-    rankings = {}
-    chosen_on = list(config.report.chosen_on)
-    for truth in tqdm(TRUTHS, desc="truths", unit="truth", disable=None):
-        zoo = results.zoo(truth)
-        other = PHONE if truth == VOICE else VOICE
-        ranking = Ranking.of(
-            zoo, results.truth[other], config.report.bootstraps, config.report.patience, config.seed
+    bad = {each.run: bool(each.bad) for each in results.checkpoints}
+    fresh = Fresh.of(results, config.report)
+    rankings, lines = {}, []
+    for truth in tqdm(results.truth, desc="truths", unit="truth", disable=None):
+        rankings[truth] = Ranking.of(
+            results.zoo(truth),
+            results.truth[other_truth(results, truth)],
+            config.report.bootstraps,
+            config.report.patience,
+            config.seed,
         )
-        rankings[truth] = ranking
-        held_out = HeldOut.of(results, truth, config.report.splits, config.seed)
-        ceiling = float(spearman(results.labelled[truth][:, None], results.truth[truth])[0])
-        best = results.checkpoints[int(results.truth[truth].argmax())].name
-        lines += [
-            "",
-            f"## {truth.capitalize()} accuracy",
-            "",
-            f"From {100 * zoo.truth.min():.1f} to {100 * zoo.truth.max():.1f} % (`{best}`). The labelled bound "
-            f"on the scored sections, which no score without labels can be expected to pass: {ceiling:+.2f}.",
-            "",
-            f"Settings chosen on half of the runs, judged on the other half; mean (5 to 95 %) of "
-            f"{config.report.splits} ways to halve:",
-            "",
-            *held_out_lines(held_out),
-            "",
-            f"One split (seed {config.seed}), with 95 % intervals over the runs of the other half; above the "
-            "settings of each rival that the first half chose:",
-            "",
-            *first_split(results, truth, config.report.bootstraps, config.seed),
-            "",
-            "The whole zoo; of each family the setting that is best there, in hindsight:",
-            "",
-            *whole_lines(results, ranking, best_of_families(results, ranking), other),
-            "",
-            "What can be logged, and how far it is above each rival's best setting (95 % intervals over runs):",
-            "",
-            *named_lines(results, ranking, LOGGED),
-            *(["", *fresh_lines(results, truth, chosen_on, config.report)] if chosen_on else []),
-        ]
-    write_csvs(results, rankings, folder)
-    took_part = np.array([each.run.name in chosen_on for each in results.checkpoints])
-    fresh = {}
-    if chosen_on and not took_part.all():
-        fresh = {truth: results.zoo(truth).of_rows(~took_part).value(spearman) for truth in TRUTHS}
-    text = "\n".join([*head, "", *short_lines(results, rankings, fresh), *lines]) + "\n"
+        lines += truth_lines(results, rankings[truth], truth, fresh, config)
+    in_part = {}
+    if fresh is not None and len(fresh.fresh.checkpoints) < len(results.checkpoints):
+        in_part = {truth: fresh.fresh.zoo(truth).value(spearman) for truth in results.truth}
+    head = (
+        f"{len(results.checkpoints)} checkpoints of {len(bad)} runs ({sum(bad.values())} of them bad on purpose); "
+        f"{len(results.names)} scores; left out because of NaN or infinity in their embeddings: "
+        f"{', '.join(results.left_out) or 'none'}."
+    )
+    text = "\n".join([head, "", *short_lines(results, rankings, in_part), *lines]) + "\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
+    write(results, folder / CHECKPOINTS)
+    write_ranking(results, rankings, folder / "ranking.csv")
     panels = [(name, truth) for truth, name in config.report.panels]
     draw(results, [panel for panel in panels if panel[0] in results.names], folder / "model_selection.png")
     return text
@@ -466,7 +438,7 @@ def report(config: DictConfig) -> str:
 def main(config: DictConfig) -> None:
     """Report what is scored by now."""
     print(report(config))
-    print(f"written to {Path(config.folder) / 'report'}")
+    print(f"written to {Path(config.folder) / config.report.name}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -11,15 +11,22 @@ from torch import Tensor
 
 from lightning_mi import MIEstimate, labeled_mi_bound, mi_bound
 
-from .encode import EDGE, FRAME, MEAN, POOLINGS, Embedded
+from .encode import BOTH, CONTEXT, EDGE, FRAME, MEAN, Embedded
 from .local import Score, conditional_bound, conditional_difference, residual_bound
 from .rivals import alpha_req, cluster_quality, lidar, rankme
 from .sections import AGAIN, ANCHOR, FAR, INDEPENDENT, LATER, NEAR, REVOICED, VARIED, VIEWS, Sections
 from .truth import LANGUAGE, PHONE, VOICE, phone_at
 
-CODEBOOKS = (("kmeans", 32), ("whitened", 32))
-MANY = ("whitened", 128)  # where 32 clusters may be too few
+CLUSTERS = 32
+QUANTIZERS = ("kmeans", "whitened", "canonical")
+MORE = (("whitened", 128), ("canonical", 16), ("canonical", 64), ("canonical", 128))
+PROBES = ("quadratic", "fourier")
 _BEFORE_THE_END = 0.0125  # middle of a frame's window, before the end of the anchor, in seconds
+_LOCAL: dict[str, Callable[..., Score]] = {
+    "conditional difference": conditional_difference,
+    "bound given the far cluster": conditional_bound,
+    "bound on the residual": residual_bound,
+}
 
 
 @dataclass(frozen=True)
@@ -29,31 +36,47 @@ class Setting:
     Attributes:
         view: One of :data:`VIEWS`.
         partner: The section that stands beside the anchor.
-        pooling: One of :data:`POOLINGS`.
+        pooling: How the frames of a section become one vector.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         num_clusters: K.
+        probe: As that of :func:`lightning_mi.mi_bound`.
     """
 
     view: str
     partner: str
     pooling: str
     quantizer: str
-    num_clusters: int
+    num_clusters: int = CLUSTERS
+    probe: str = "linear"
 
     @property
     def name(self) -> str:
-        """Of the setting."""
-        return f"{self.view}/{self.partner}/{self.pooling}/{self.quantizer}{self.num_clusters}"
+        """Of the setting; a linear probe is not said."""
+        probe = "" if self.probe == "linear" else f"/{self.probe}"
+        return f"{self.view}/{self.partner}/{self.pooling}/{self.quantizer}{self.num_clusters}{probe}"
 
 
 def settings() -> Iterator[Setting]:
-    """All that are tried."""
+    """All that are tried: every quantiser in every view, pooling and partner; where each section has a channel
+    of its own, more poolings, other numbers of clusters and other probes."""
     for view, names in VIEWS.items():
         for partner in (*names[1:], AGAIN) if view == INDEPENDENT else names[1:]:
-            for pooling in POOLINGS:
-                for quantizer, num_clusters in (*CODEBOOKS, MANY):
-                    if (quantizer, num_clusters) != MANY or pooling == MEAN or partner in (AGAIN, FAR):
-                        yield Setting(view, partner, pooling, quantizer, num_clusters)
+            for pooling in _poolings(view, partner):
+                for quantizer in QUANTIZERS:
+                    yield Setting(view, partner, pooling, quantizer)
+    for partner in (NEAR, FAR):
+        yield Setting(VARIED, partner, MEAN, "kmeans", 128)  # as the callback does
+        for pooling in (MEAN, FRAME):
+            for quantizer, num_clusters in MORE:
+                yield Setting(INDEPENDENT, partner, pooling, quantizer, num_clusters)
+            for probe in PROBES:
+                yield Setting(INDEPENDENT, partner, pooling, "canonical", probe=probe)
+
+
+def _poolings(view: str, partner: str) -> tuple[str, ...]:
+    if view == INDEPENDENT and partner != AGAIN:
+        return (MEAN, FRAME, EDGE, BOTH, CONTEXT)
+    return (MEAN, FRAME, EDGE) if view in (VARIED, INDEPENDENT) else (MEAN, FRAME)
 
 
 def partner_of(embedded: Embedded, setting: Setting) -> Tensor:
@@ -80,7 +103,9 @@ def score_all(embedded: Embedded, groups: Tensor) -> dict[str, Score]:
     for setting in settings():
         anchor = embedded.of(setting.view, ANCHOR, setting.pooling)
         partner = partner_of(embedded, setting)
-        estimates[setting] = mi_bound(anchor, partner, setting.num_clusters, groups, quantizer=setting.quantizer)
+        estimates[setting] = mi_bound(
+            anchor, partner, setting.num_clusters, groups, quantizer=setting.quantizer, probe=setting.probe
+        )
         scores[f"bound/{setting.name}"] = Score(estimates[setting].bound, estimates[setting].stderr)
         scores[f"share/{setting.name}"] = _share(estimates[setting])
     scores |= _differences(estimates)
@@ -116,10 +141,10 @@ def _local(embedded: Embedded, groups: Tensor) -> dict[str, Score]:
         for pooling in (FRAME, EDGE) if view == VARIED or partner == AGAIN else (FRAME,):
             z_a, z_b = embedded.of(view, ANCHOR, pooling), embedded.of(view, partner, pooling)
             far = embedded.of(view, FAR, MEAN)
-            name = f"{view}/{partner}/{pooling}/whitened32"
-            found[f"conditional difference/{name}"] = conditional_difference(z_a, z_b, far, 32, groups)
-            found[f"bound given the far cluster/{name}"] = conditional_bound(z_a, z_b, far, 32, groups)
-            found[f"bound on the residual/{name}"] = residual_bound(z_a, z_b, far, 32, groups)
+            for quantizer in ("whitened", "canonical") if view == INDEPENDENT else ("whitened",):
+                name = f"{view}/{partner}/{pooling}/{quantizer}{CLUSTERS}"
+                for kind, score in _LOCAL.items():
+                    found[f"{kind}/{name}"] = score(z_a, z_b, far, CLUSTERS, groups, quantizer=quantizer)
     return found
 
 
