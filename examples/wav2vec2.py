@@ -85,7 +85,7 @@ class Print(pl.Callback):
 
 def bound() -> MIBoundCallback:
     """Of the last frame of a section and the first of another: adjacent, and half a second apart or more."""
-    return MIBoundCallback(num_clusters=32, pairs_per_utterance=4, pooling="boundary", gap_seconds=["near", "far"])
+    return MIBoundCallback(num_clusters=32, pairs_per_utterance=4, gap_seconds=["near", "far"])
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
-from lightning_mi.channels import CHANNELS, Channels
+from lightning_mi.channels import Channels
 from lightning_mi.distributed import gather
-from lightning_mi.embedding import POOLINGS, Encoder, Pooling, find_encoder
+from lightning_mi.embedding import Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
     BEST_LAYER,
     FIT_PAIRS_PER_CLUSTER,
@@ -30,7 +30,7 @@ from lightning_mi.epoch import (
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
 from lightning_mi.estimator.clusters import Clusters
-from lightning_mi.estimator.options import PROBES, QUANTIZERS
+from lightning_mi.estimator.options import PROBES
 from lightning_mi.labels import parse_labels
 from lightning_mi.layout import parse_time_dim
 from lightning_mi.log_mel import log_mel
@@ -39,6 +39,7 @@ from lightning_mi.metric import LabeledMIBound, MIBound, NullBound
 from lightning_mi.names import details, labeled_details
 from lightning_mi.pictures import Pictures, lay_out
 from lightning_mi.segments import SectionSampler, parse_gaps
+from lightning_mi.setting import choose_setting
 from lightning_mi.sketch import sketch
 from lightning_mi.strategies import ModelAccess
 
@@ -99,7 +100,9 @@ class MIBoundCallback(Callback):
         layers: Names or globs of submodules whose outputs are to be embedded, or ``"all"`` for the blocks of
             the encoder. Each has its own bound. ``None``: the encoder's output.
         pooling: How frames become one vector: ``"mean"``, or ``"boundary"`` (the last frame of the first
-            section and the first frame of the second).
+            section and the first frame of the second). ``None``: ``"boundary"``, or ``"mean"`` with ``time_dim``.
+            ``None`` here, in ``quantizer`` and in ``channels`` is the setting whose bound went with what speech
+            models are good for, and the paper's where there is no such evidence (:mod:`lightning_mi.setting`).
         embed: What encodes waveforms: a dotted name of a submodule or method of the LightningModule, or a
             callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns
             ``(B, T', D)`` or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the
@@ -113,7 +116,8 @@ class MIBoundCallback(Callback):
             with ``time_dim`` feature sequences in the place of waveforms. ``None``: they are looked for.
         pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
             tightens the bound where validation utterances are few and long.
-        quantizer: As that of :func:`lightning_mi.mi_bound`.
+        quantizer: As that of :func:`lightning_mi.mi_bound`. ``None``: ``"whitened"``, or ``"kmeans"`` with
+            ``time_dim``.
         probe: As that of :func:`lightning_mi.mi_bound`.
         headline: Which of the ``layers`` ``log_name`` is the bound of: a name as in ``layers/<name>``, or
             ``"best"``, the highest at each validation (which, being picked, is a little too high where many
@@ -145,7 +149,7 @@ class MIBoundCallback(Callback):
         channels: ``"shared"``: sections as they are. ``"own"``: each through a random gain, spectral tilt and
             noise of its own before it is encoded, so that the channel is nothing that two sections of an utterance
             share; the bound is then on the information between the embeddings of such sections. The input
-            baseline is of the same sections.
+            baseline is of the same sections. ``None``: ``"own"``, or ``"shared"`` with ``time_dim``.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -184,14 +188,14 @@ class MIBoundCallback(Callback):
         gap_seconds: float | str | Sequence[float | str] = "near",
         sample_rate: float = 16_000,
         layers: str | Sequence[str] | None = None,
-        pooling: Pooling = "mean",
+        pooling: Pooling | None = None,
         embed: str | Callable[..., Any] | None = None,
         every_n_epochs: int = 1,
         seed: int = 0,
         log_name: str = "val/mi_bound",
         batch_to_waveforms: Callable[[Any], Any] | None = None,
         pairs_per_utterance: int = 1,
-        quantizer: str = "kmeans",
+        quantizer: str | None = None,
         probe: str = "linear",
         headline: str | None = None,
         labels: Any = None,
@@ -200,7 +204,7 @@ class MIBoundCallback(Callback):
         plot_every_n_epochs: int = 1,
         warm_start: bool = False,
         time_dim: int | None = None,
-        channels: Channels = "shared",
+        channels: Channels | None = None,
     ) -> None:
         super().__init__()
         check_positive_int("num_clusters", num_clusters)
@@ -212,7 +216,6 @@ class MIBoundCallback(Callback):
         check_int("plot_every_n_epochs", plot_every_n_epochs)
         if plot_every_n_epochs < 0:
             raise ValueError(f"`plot_every_n_epochs` must not be negative, got {plot_every_n_epochs}.")
-        check_choice("quantizer", quantizer, QUANTIZERS)
         check_choice("probe", probe, PROBES)
         if isinstance(segment_seconds, bool) or not isinstance(segment_seconds, (int, float)):
             raise TypeError(f"`segment_seconds` must be a number of seconds, got {segment_seconds!r}.")
@@ -221,14 +224,7 @@ class MIBoundCallback(Callback):
                 f"`segment_seconds` must be positive, at least one sample at `sample_rate={sample_rate:g}`, got "
                 f"{segment_seconds!r}."
             )
-        if pooling not in POOLINGS:
-            raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
-        if channels not in CHANNELS:
-            raise ValueError(f"`channels` must be one of {CHANNELS}, got {channels!r}.")
-        if channels == "own" and time_dim is not None:
-            raise ValueError(
-                "`channels='own'` changes waveforms, got feature sequences (`time_dim`). Take `channels='shared'`."
-            )
+        setting = choose_setting(time_dim is None, pooling, quantizer, channels)
         if headline is not None and not isinstance(headline, str):
             raise TypeError(f"`headline` must be the name of a layer or {BEST_LAYER!r}, got {headline!r}.")
         if batch_to_waveforms is not None and not callable(batch_to_waveforms):
@@ -238,12 +234,12 @@ class MIBoundCallback(Callback):
         self.num_clusters = num_clusters
         self.max_pairs = max_pairs
         self.layers = layers
-        self.pooling: Pooling = pooling
+        self.pooling = setting.pooling
         self.embed = embed
         self.batch_to_waveforms = batch_to_waveforms
         self.every_n_epochs = every_n_epochs
         self.seed = seed
-        self.quantizer = quantizer
+        self.quantizer = setting.quantizer
         self.probe = probe
         self.headline = headline
         self.input_baseline = input_baseline
@@ -259,14 +255,12 @@ class MIBoundCallback(Callback):
             "gap_seconds": gap_seconds if isinstance(gap_seconds, (str, int, float)) else list(gap_seconds),
             "sample_rate": sample_rate,
             "layers": layers if layers is None or isinstance(layers, str) else list(layers),
-            "pooling": pooling,
+            **setting._asdict(),
             "embed": embed if embed is None or isinstance(embed, str) else "a callable",
             "seed": seed,
             "pairs_per_utterance": pairs_per_utterance,
-            "quantizer": quantizer,
             "probe": probe,
             "headline": headline,
-            "channels": channels,
             "warm_start": warm_start,
             "time_dim": time_dim,
         }
@@ -274,7 +268,7 @@ class MIBoundCallback(Callback):
         self._layout = parse_time_dim(time_dim)
         gaps = parse_gaps(gap_seconds)
         self._sampler = SectionSampler(
-            segment_seconds, gaps, sample_rate, seed, pairs_per_utterance, self._layout, channels
+            segment_seconds, gaps, sample_rate, seed, pairs_per_utterance, self._layout, setting.channels
         )
         self._epoch: ValidationEpoch | None = None
         self._said: set[str] = set()

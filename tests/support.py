@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 SAMPLE_RATE = 1000
 
+# The paper's setting of the callback. What `utterances` share lasts for all of each, and is told best by means.
+PAPER = {"pooling": "mean", "quantizer": "kmeans", "channels": "shared"}
+
 SMALL_WAV2VEC2 = {
     "extractor_mode": "group_norm",
     "extractor_conv_layer_config": [(8, 10, 5), (8, 8, 4)],

@@ -5,7 +5,7 @@ from collections import namedtuple
 import pytest
 import torch
 from processes import in_processes
-from support import SAMPLE_RATE, TinySpeechModel, quiet_trainer, utterances
+from support import PAPER, SAMPLE_RATE, TinySpeechModel, quiet_trainer, utterances
 from torch.utils.data import DataLoader
 
 from lightning_mi import LabeledMIBound, MIBoundCallback, labeled_mi_bound
@@ -185,7 +185,9 @@ def labelled(x=X, speakers=PITCH, phones=PHONES, **kwargs):
 
 
 def validate(module=None, batches=None, run="validate", **arguments):
-    one = MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE, "labels": LABELS} | arguments))
+    one = MIBoundCallback(
+        **({"num_clusters": 8, "sample_rate": SAMPLE_RATE, "labels": LABELS} | PAPER | arguments)
+    )
     trainer = quiet_trainer(callbacks=[one])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from support import PAPER, SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
 from torch.utils.data import DataLoader
 
 from lightning_mi import MIBoundCallback, mi_bound
@@ -95,7 +95,7 @@ def test_one_feature_is_a_waveform():
     """Samples are frames of one number: the same sections, hence the same numbers."""
     x = utterances(100)
     module = TinySpeechModel()
-    expected, _ = validate(module, loader(x), sample_rate=SAMPLE_RATE, time_dim=None)
+    expected, _ = validate(module, loader(x), sample_rate=SAMPLE_RATE, time_dim=None, **PAPER)
     for time_dim, dim in ((1, 2), (2, 1)):
         found, _ = validate(module, loader(x.unsqueeze(dim)), sample_rate=SAMPLE_RATE, time_dim=time_dim)
         differing = {name for name in found if found[name] != expected[name]} - {"mi_bound/seconds"}

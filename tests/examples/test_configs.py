@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class, instantiate
 
 from lightning_mi import MIBoundCallback
+from lightning_mi.setting import FOR_SPEECH, THE_PAPERS, Setting
 
 CONFIGS = Path(str(resources.files("lightning_mi.configs")))
 GROUPS = ("callbacks", "data", "model", "trainer", "logger", "experiment")
@@ -52,17 +53,23 @@ def test_the_callbacks_config_says_every_argument_and_its_default():
     assert differing == {"num_clusters", "pairs_per_utterance"}  # for the example's speech; the file says why
 
 
-@pytest.mark.parametrize(("name", "pooling"), [("mi_bound_phonetic", "boundary"), ("mi_bound_voice", "mean")])
-def test_settings_of_the_model_selection(name, pooling):
+@pytest.mark.parametrize(
+    ("name", "setting", "others"),
+    [
+        ("mi_bound", FOR_SPEECH, {}),
+        ("mi_bound_phonetic", FOR_SPEECH, {"gap_seconds": ["near", "far"]}),
+        ("mi_bound_voice", FOR_SPEECH._replace(pooling="mean", quantizer="canonical"), {}),
+        ("mi_bound_paper", THE_PAPERS, {}),
+    ],
+)
+def test_settings_of_the_model_selection(name, setting, others):
     config = composed(f"callbacks={name}").callbacks
     assert set(config) == {"mi_bound"}
     plain = composed("callbacks=mi_bound").callbacks.mi_bound
     differing = {key: value for key, value in config.mi_bound.items() if value != plain[key]}
-    expected = {"quantizer": "whitened", "channels": "own"}
-    if name == "mi_bound_phonetic":
-        expected |= {"pooling": pooling, "gap_seconds": ["near", "far"]}
-    assert differing == expected
-    assert instantiate(config.mi_bound).pooling == pooling
+    assert {key: value for key, value in differing.items() if key not in Setting._fields} == others
+    made = instantiate(config.mi_bound)
+    assert Setting(made.pooling, made.quantizer, made._sampler.channels) == setting
 
 
 def test_overrides_reach_the_callback():

@@ -82,7 +82,7 @@ def test_quickstart(tmp_path):
         enable_checkpointing=False,
         enable_progress_bar=False,
         max_epochs=1,
-        callbacks=[MIBoundCallback(num_clusters=8)],
+        callbacks=[MIBoundCallback(num_clusters=8, pairs_per_utterance=4)],
     )
     trainer.fit(PredictFrames(), EspeakDataModule(utterances=200, root=tmp_path))
     assert trainer.callback_metrics["mi_bound/pairs"] > 50
