@@ -25,7 +25,7 @@ def draw(results: Results, panels: Sequence[tuple[str, str]], path: Path) -> Non
     from matplotlib import pyplot as plt
     from matplotlib.lines import Line2D
 
-    columns = min(3, max(1, len(panels)))
+    columns = min(4, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     figure, axes = plt.subplots(
         rows, columns, figsize=(3.6 * columns, 3.2 * rows), squeeze=False, layout="constrained"

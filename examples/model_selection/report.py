@@ -1,9 +1,15 @@
-"""Say whether the highest score picks the best model: a table, two CSV files and a picture.
+r"""Say whether the highest score picks the best model: a table, two CSV files and a picture.
 
     python examples/model_selection/report.py zoo=small
 
 They go to `report/` in the zoo's folder: `table.md`, `ranking.csv` (every score beside every truth),
 `checkpoints.csv` (every value of every checkpoint) and `model_selection.png`.
+
+A zoo that has a report may choose the settings that another is judged by, and several are reported as one:
+
+    python examples/model_selection/report.py seed=1 folder=runs/seed1 report.chosen_in=runs/model_selection/full
+    python examples/model_selection/report.py seed=1 folder=runs/seed1 \
+        report.together_with=[runs/model_selection/full] report.name=both
 """
 
 from __future__ import annotations
@@ -35,10 +41,14 @@ from lightning_mi.examples.model_selection.results import LOSS, Results, in_comm
 from lightning_mi.examples.model_selection.sections import FIXED
 from lightning_mi.examples.model_selection.truth import PHONE, VOICE
 
-DEFAULT = "bound/varied/near/mean/kmeans32"  # what the callback logs as val/mi_bound,
-PHONETIC = "bound/independent/near/frame/whitened32"  # with callbacks=mi_bound_phonetic,
-VOICED = "bound/independent/near/mean/whitened32"  # and with callbacks=mi_bound_voice
-LOGGED = (DEFAULT, PHONETIC, VOICED)
+DEFAULT = "bound/varied/near/mean/kmeans32"  # sections as they are, mean pooling, k-means
+WHITENED = "bound/independent/near/frame/whitened32"  # a channel for every section, boundary pooling, whitened
+WHITENED_MEAN = "bound/independent/near/mean/whitened32"
+ONE = "bound/independent/near/frame/canonical64"  # the same, with the clusters of what the two sections share
+LOCAL = "difference/independent/near/frame/canonical64"  # mi_bound/local beside it,
+LOCAL_SHARE = "share difference/independent/near/frame/canonical64"  # and as a share of H(c)
+VOICED = "bound/independent/near/mean/canonical64"
+LOGGED = (DEFAULT, WHITENED, WHITENED_MEAN, ONE, LOCAL, LOCAL_SHARE, VOICED)
 OURS = (
     "bound",
     "bound on the residual",
@@ -197,7 +207,7 @@ def short_lines(results: Results, rankings: dict[str, Ranking], fresh: dict[str,
 
 
 def logged(results: Results) -> list[str]:
-    """What the callback logs, as far as it is scored."""
+    """What the callback can log, as far as it is scored."""
     return [name for name in LOGGED if name in results.names]
 
 
@@ -225,7 +235,7 @@ class Fresh:
         """
         if config.chosen_in is not None:
             fresh, seen = in_common([results, read(Path(config.chosen_in) / "report" / CHECKPOINTS)])
-            return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of another zoo")
+            return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of `{config.chosen_in}`")
         seen, fresh = results.of_runs(list(config.chosen_on))
         if not seen.checkpoints or not fresh.checkpoints:
             return None
@@ -247,7 +257,7 @@ class Fresh:
 
         rivals = chosen(RIVALS)
         rows = {name: names.index(name) for name in logged(self.fresh)}
-        rows |= {f"chosen, {family}": at for family, at in chosen((ANY_BOUND, ANY_OF_OURS)).items()}
+        rows |= {f"chosen, {family}": at for family, at in chosen((ANY_BOUND, ANY_OF_OURS, CONTROLLED)).items()}
         rows |= {f"chosen, {family}": at for family, at in rivals.items()}
         header = "score | Spearman on fresh runs | Kendall | regret, points | early stopping, points"
         lines = [
@@ -420,8 +430,10 @@ def report(config: DictConfig) -> str:
     in_part = {}
     if fresh is not None and len(fresh.fresh.checkpoints) < len(results.checkpoints):
         in_part = {truth: fresh.fresh.zoo(truth).value(spearman) for truth in results.truth}
+    folders = " with ".join(f"`{name}`" for name in [config.folder, *config.report.together_with])
     head = (
-        f"{len(results.checkpoints)} checkpoints of {len(bad)} runs ({sum(bad.values())} of them bad on purpose); "
+        f"Seed {config.seed}, {folders}: {len(results.checkpoints)} checkpoints of {len(bad)} runs "
+        f"({sum(bad.values())} of them bad on purpose); "
         f"{len(results.names)} scores; left out because of NaN or infinity in their embeddings: "
         f"{', '.join(results.left_out) or 'none'}."
     )

@@ -1,6 +1,7 @@
 """The zoo: its speech, its scores and its statistics against independent references, and the programs, whole."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from lightning_mi import mi_bound
 from lightning_mi.examples.data.utterances import Recording, Utterance
 from lightning_mi.examples.model_selection import report, score_zoo, train_zoo
 from lightning_mi.examples.model_selection.channel import Channel
-from lightning_mi.examples.model_selection.encode import EDGE, FRAME, FRAMES_PER_ANCHOR, MEAN, embed
+from lightning_mi.examples.model_selection.encode import (
+    BOTH,
+    CONTEXT,
+    EDGE,
+    FRAME,
+    FRAMES_PER_ANCHOR,
+    MEAN,
+    embed,
+)
 from lightning_mi.examples.model_selection.local import (
     conditional_bound,
     conditional_difference,
@@ -34,7 +43,10 @@ from lightning_mi.examples.model_selection.ranks import (
     spearman,
     stop,
 )
+from lightning_mi.examples.model_selection.report import DEFAULT, Fresh
+from lightning_mi.examples.model_selection.results import LOSS, Results, Scored, read, together, write
 from lightning_mi.examples.model_selection.rivals import alpha_req, cluster_quality, lidar, rankme
+from lightning_mi.examples.model_selection.scores import settings
 from lightning_mi.examples.model_selection.sections import (
     AGAIN,
     ANCHOR,
@@ -275,6 +287,87 @@ def test_stopping_regret_by_hand():
     assert made.stopping_regret(patience=1) == pytest.approx([0.15])
 
 
+# ---- results of one zoo, and of several
+
+
+def results(seed=0, names=(DEFAULT, "RankMe/frames", "RankMe/pooled", LOSS), truths=("phone", "voice")):
+    """20 checkpoints of 5 runs; all scores are noise."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        Scored(f"run_{run}", step, "apc", "noise" if run == 4 else "") for run in range(5) for step in range(4)
+    ]
+    return Results(
+        checkpoints=rows,
+        left_out=[],
+        names=list(names),
+        scores=rng.normal(size=(20, len(names))),
+        truth={name: rng.uniform(size=20) for name in truths},
+        labelled={name: rng.uniform(size=20) for name in truths},
+    )
+
+
+def with_score(made, name, values):
+    scores = made.scores.copy()
+    scores[:, made.names.index(name)] = values
+    return replace(made, scores=scores)
+
+
+def test_what_is_written_is_read(tmp_path):
+    made = with_score(results(), LOSS, -math.inf)
+    write(made, tmp_path / "kept.csv")
+    found = read(tmp_path / "kept.csv")
+    assert found.checkpoints == made.checkpoints
+    assert found.names == made.names
+    np.testing.assert_allclose(found.scores, made.scores, rtol=1e-5)
+    for name in made.truth:
+        np.testing.assert_allclose(found.truth[name], made.truth[name], rtol=1e-5)
+        np.testing.assert_allclose(found.labelled[name], made.labelled[name], rtol=1e-5)
+    with pytest.raises(FileNotFoundError, match=r"run report\.py"):
+        read(tmp_path / "none.csv")
+
+
+def test_zoos_together_share_scores_and_no_runs():
+    one, other = results(0), results(1, names=(LOSS, "RankMe/pooled", DEFAULT), truths=("voice",))
+    both = together([one, other])
+    assert both.names == [DEFAULT, "RankMe/pooled", LOSS]
+    assert list(both.truth) == ["voice"]
+    zoo = both.zoo("voice")
+    assert len(np.unique(zoo.runs)) == 10
+    assert zoo.honest.sum() == 32
+    at = both.names.index("RankMe/pooled")
+    assert both.scores[:, at].tolist() == [*one.scores[:, 2], *other.scores[:, 1]]
+    assert zoo.truth.tolist() == [*one.truth["voice"], *other.truth["voice"]]
+
+
+def test_another_zoo_chooses(tmp_path):
+    seen, judged = results(0), results(1)
+    seen = with_score(seen, "RankMe/pooled", seen.truth["phone"])
+    judged = with_score(judged, "RankMe/frames", judged.truth["phone"])  # the best here, which nobody may know
+    judged = with_score(judged, DEFAULT, judged.truth["phone"])
+    (tmp_path / "report").mkdir()
+    write(seen, tmp_path / "report/checkpoints.csv")
+    config = composed(f"report.chosen_in={tmp_path}", "report.chosen_on=[run_1]", "report.bootstraps=20").report
+    fresh = Fresh.of(judged, config)
+    table = fresh.lines("phone", config)
+    assert table[0].startswith("20 checkpoints of 5 runs")
+    assert sum("`RankMe/pooled`" in line for line in table) == 1
+    assert not any("RankMe/frames" in line for line in table)
+    (default,) = (line for line in table if line.startswith(f"| `{DEFAULT}` |"))
+    rival = scipy.stats.spearmanr(judged.scores[:, 2], judged.truth["phone"]).statistic
+    assert "| +1.00 [+1.00, +1.00] | +1.00 | 0.0 | 0.0 |" in default
+    assert f"| {1 - rival:+.2f} [" in default
+
+
+def test_other_runs_choose():
+    made = results()
+    config = composed("report.chosen_on=[run_1,run_3]").report
+    fresh = Fresh.of(made, config)
+    assert {each.run for each in fresh.seen.checkpoints} == {"run_1", "run_3"}
+    assert {each.run for each in fresh.fresh.checkpoints} == {"run_0", "run_2", "run_4"}
+    np.testing.assert_array_equal(fresh.fresh.scores, made.scores[[0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]])
+    assert Fresh.of(made, composed("report.chosen_on=[]").report) is None
+
+
 # ---- speech
 
 
@@ -363,6 +456,16 @@ def test_poolings(corpora):
     again = encode(sections.views[REVOICED][:, 3].float() / 32768)
     torch.testing.assert_close(embedded.of(REVOICED, AGAIN, FRAME), again[:, -1])
     assert embedded.frames.shape == (len(sections.groups), FRAMES_PER_ANCHOR, 400)
+    side_by_side = torch.cat([anchors[:, -1], anchors.mean(1)], dim=1)
+    torch.testing.assert_close(embedded.of(VARIED, ANCHOR, BOTH), side_by_side)
+    torch.testing.assert_close(embedded.of(VARIED, ANCHOR, CONTEXT), side_by_side)
+    torch.testing.assert_close(embedded.of(VARIED, NEAR, CONTEXT), nears[:, 0])
+
+
+def test_every_setting_has_a_name_of_its_own_and_a_twin_that_is_far():
+    every = list(settings())
+    assert len({setting.name for setting in every}) == len(every)
+    assert all(replace(setting, partner=FAR) in every for setting in every)
 
 
 # ---- truth
@@ -461,6 +564,10 @@ def test_the_small_zoo(tmp_path, capsys):
     assert (tmp_path / "zoo/report/model_selection.png").stat().st_size > 10_000
     lines = (tmp_path / "zoo/report/checkpoints.csv").read_text().splitlines()
     assert len(lines) == 18
+    call(
+        report, composed(*overrides, "report.chosen_in=${folder}", "report.together_with=[]", "report.name=again")
+    )
+    assert "chosen, any bound" in (tmp_path / "zoo/again/table.md").read_text()
     scores = sorted((tmp_path / "zoo/scores").glob("*.json"))
     stamps = [path.stat().st_mtime for path in scores]
     call(score_zoo, config)
