@@ -116,7 +116,7 @@ class MIBoundCallback(Callback):
             with ``time_dim`` feature sequences in the place of waveforms. ``None``: they are looked for.
         pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
             tightens the bound where validation utterances are few and long.
-        quantizer: As that of :func:`lightning_mi.mi_bound`. ``None``: ``"whitened"``, or ``"kmeans"`` with
+        quantizer: As that of :func:`lightning_mi.mi_bound`. ``None``: ``"canonical"``, or ``"kmeans"`` with
             ``time_dim``.
         probe: As that of :func:`lightning_mi.mi_bound`.
         headline: Which of the ``layers`` ``log_name`` is the bound of: a name as in ``layers/<name>``, or
