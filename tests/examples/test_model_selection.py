@@ -60,7 +60,8 @@ from lightning_mi.examples.model_selection.sections import (
     VIEWS,
     SectionCutter,
 )
-from lightning_mi.examples.model_selection.speech import SCORE, TRAIN, TRUTH, Corpora, ZooData
+from lightning_mi.examples.model_selection.speech import SCORE, TRAIN, TRUTH, ZooData
+from lightning_mi.examples.model_selection.synthesised import SynthesisedCorpora
 from lightning_mi.examples.model_selection.truth import phone_at, probe_accuracy, truth_speech
 from lightning_mi.examples.model_selection.zoo import runs, trained
 
@@ -383,7 +384,7 @@ def test_channel_does_what_it_says():
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    return Corpora(
+    return SynthesisedCorpora(
         voices={TRAIN: ["m1", "f1"], SCORE: ["m2", "Andy"], TRUTH: ["m3", "linda"]},
         utterances={TRAIN: 16, SCORE: 16, TRUTH: 24},
         channels={TRAIN: VARYING, SCORE: VARYING, TRUTH: None},
@@ -398,9 +399,9 @@ def test_parts_share_neither_voices_nor_sentences(corpora):
         sets = [{getattr(each.utterance, field) for each in part} for part in parts]
         assert len(set.union(*sets)) == sum(map(len, sets))
     with pytest.raises(ValueError, match="m1 given twice"):
-        Corpora({TRAIN: ["m1"], SCORE: ["m1"], TRUTH: ["m2"]}, dict.fromkeys((TRAIN, SCORE, TRUTH), 4))
+        SynthesisedCorpora({TRAIN: ["m1"], SCORE: ["m1"], TRUTH: ["m2"]}, dict.fromkeys((TRAIN, SCORE, TRUTH), 4))
     with pytest.raises(ValueError, match="expected train, score, truth"):
-        Corpora({TRAIN: ["m1"]}, {TRAIN: 4})
+        SynthesisedCorpora({TRAIN: ["m1"]}, {TRAIN: 4})
 
 
 def test_noise_has_the_level_of_the_speech_and_nothing_else(corpora):
