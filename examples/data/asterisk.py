@@ -89,6 +89,11 @@ class Prompt:
     path: Path
     text: str = ""
 
+    @property
+    def id(self) -> str:
+        """Language, speaker and name."""
+        return f"{self.language}/{self.voice}/{self.name}"
+
     def read(self, sample_rate: int) -> Tensor:
         """The waveform, ``(T,)`` float32 in [-1, 1]; ``T`` is 0 where the file holds no sample."""
         if self.path.suffix != ".gsm":
@@ -112,17 +117,17 @@ class Prompts:
     wordings: dict[str, set[str]]
 
 
-def find_prompts(roots: Iterable[str | Path], sets: Sequence[PromptSet] = PROMPT_SETS) -> Prompts:
+def find_prompts(packages: Iterable[str | Path], sets: Sequence[PromptSet] = PROMPT_SETS) -> Prompts:
     """List the prompts; those that are tones or silence in one language are left out in all.
 
     Args:
-        roots: Folders that packages are unpacked in; ``"/"`` for packages that are installed.
+        packages: Folders that packages are unpacked in; ``"/"`` for packages that are installed.
         sets: Which are wanted.
 
     Raises:
-        FileNotFoundError: A set, or the text of one, is in none of the roots; the message says how to get it.
+        FileNotFoundError: A set, or the text of one, is in none of the folders; the message says how to get it.
     """
-    roots = [Path(root).expanduser() for root in roots]
+    roots = [Path(root).expanduser() for root in packages]
     folders, transcripts, missing = {}, {}, []
     for each in sets:
         folder = next((at for root in roots if _files(at := root / _SOUNDS / each.folder, each.ending)), None)
@@ -136,8 +141,8 @@ def find_prompts(roots: Iterable[str | Path], sets: Sequence[PromptSet] = PROMPT
                 transcripts[each] = read_transcript(found)
     if missing:
         raise FileNotFoundError(
-            f"roots={[str(root) for root in roots]}: no prompts of {', '.join(missing)}. On Debian or Ubuntu, in "
-            f"the first of these folders: apt-get download {' '.join(missing)}, then dpkg -x FILE . for each file"
+            f"packages={[str(root) for root in roots]}: no prompts of {', '.join(missing)}. On Debian or Ubuntu, "
+            f"in the first of these folders: apt-get download {' '.join(missing)}, and for each file: dpkg -x FILE ."
         )
     wordings: dict[str, set[str]] = {}
     for transcript in transcripts.values():

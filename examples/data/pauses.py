@@ -59,6 +59,29 @@ def utterances_in(
     return found
 
 
+def pauses(waveform: Tensor, sample_rate: int, shortest: float = 0.15) -> Any:
+    """Whether each whole frame of 10 ms is in a pause, ``(T',)`` bool.
+
+    A pause is silence of at least ``shortest`` seconds, or of any length at the ends. The closure of a stop is
+    silent too, but shorter.
+
+    Example:
+        >>> import torch
+        >>> tone = torch.sin(torch.arange(1600) / 3)
+        >>> int(pauses(torch.cat([torch.zeros(800), tone, torch.zeros(8000), tone]), 16000).sum())
+        55
+    """
+    levels = levels_db(waveform, sample_rate)
+    silent = levels <= (np.percentile(levels, _LOUDEST) if len(levels) else 0) - _BELOW_DB
+    edges = np.flatnonzero(np.diff(silent)) + 1
+    paused = np.zeros(len(silent), dtype=bool)
+    for run in np.split(np.arange(len(silent)), edges):
+        at_an_end = len(run) and (run[0] == 0 or run[-1] == len(silent) - 1)
+        if len(run) and silent[run[0]] and (at_an_end or len(run) * FRAME_SECONDS >= shortest):
+            paused[run] = True
+    return paused
+
+
 def levels_db(waveform: Tensor, sample_rate: int) -> Any:
     """Level of each whole frame of 10 ms in dB re full scale, ``(T',)`` float64."""
     hop = round(FRAME_SECONDS * sample_rate)
