@@ -195,8 +195,10 @@ def _carried(reference: _Reference, sound: Sound, path: Any) -> tuple[Phone, ...
     known = [0, *(np.arange(count) + 0.5), count], [0, *beside, len(sound.frames)]
     phones = []
     for symbol, start, end in reference.phones:
-        first, last = (float(np.interp(reference.sound.place(seconds), *known)) for seconds in (start, end))
-        phones.append((symbol, *sound.times(first, last)))
+        places = (float(np.interp(reference.sound.place(seconds), *known)) for seconds in (start, end))
+        first, last = sound.times(*places)
+        if last > first:
+            phones.append((symbol, first, last))
     return tuple(phones)
 
 

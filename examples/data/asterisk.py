@@ -142,7 +142,7 @@ def find_prompts(packages: Iterable[str | Path], sets: Sequence[PromptSet] = PRO
     if missing:
         raise FileNotFoundError(
             f"packages={[str(root) for root in roots]}: no prompts of {', '.join(missing)}. On Debian or Ubuntu, "
-            f"in the first of these folders: apt-get download {' '.join(missing)}, and for each file: dpkg -x FILE ."
+            f"in the first of them: apt-get download {' '.join(missing)}, and for each file: dpkg -x FILE ."
         )
     wordings: dict[str, set[str]] = {}
     for transcript in transcripts.values():

@@ -141,10 +141,17 @@ def probe_accuracy(
         fewest: Classes with fewer rows in a half are left out.
         penalty: scikit-learn's C is its inverse.
         max_iter: The most iterations of L-BFGS.
+
+    Raises:
+        ValueError: If no class is in both halves.
     """
     names, numbers = np.unique(labels, return_inverse=True)
     counts = np.array([np.bincount(numbers[half == which], minlength=len(names)) for which in (0, 1)])
     common = (counts.min(axis=0) >= fewest)[numbers] & (half != LEFT_OUT)
+    if not common.any():
+        raise ValueError(
+            f"labels: none of {names.tolist()} has {fewest} rows in both halves; give more utterances"
+        )
     x, numbers, half = x[common], numbers[common], half[common]
     if not np.isfinite(x).all():
         return 0.0
