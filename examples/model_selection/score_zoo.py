@@ -57,6 +57,7 @@ class Scorer:
             speech.halves,
             config.truth.crop_seconds,
             config.truth.frames,
+            config.truth.crops,
             seed=config.seed,
         )
         self.validation = ZooData([], speech.recordings(SCORE)[: config.score.validation_utterances], 32, 1.0)

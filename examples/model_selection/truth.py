@@ -52,20 +52,21 @@ def truth_speech(
     halves: Mapping[str, Halving],
     crop_seconds: float,
     frames: int,
+    crops: int = 1,
     sample_rate: int = 16000,
     seed: int = 0,
 ) -> TruthSpeech:
-    """Crop the recordings to one length (padding would tell), and draw ``frames`` times of each that lie in a
-    phone, the same for all models.
+    """Cut crops of one length (padding would tell), and draw ``frames`` times of each that lie in a phone.
 
-    Recordings that are shorter or have too few phones are left out; those that have none are left out of the truth
-    for phones alone.
+    They are the same for all models. Recordings that are shorter, and crops that have too few phones, are left out; recordings of which no phone is
+    known are left out of the truth for phones alone. All crops of a recording are in the same half.
 
     Args:
         recordings: Of the corpus for the truth.
         halves: For each of :data:`TRUTHS` how its probe's two halves are drawn.
-        crop_seconds: Length of the crops, which are the recordings' beginnings.
+        crop_seconds: Length of the crops, one after another from the recording's beginning.
         frames: F.
+        crops: The most of one recording.
         sample_rate: In Hz.
         seed: Of the times.
     """
@@ -73,21 +74,26 @@ def truth_speech(
     samples = round(crop_seconds * sample_rate)
     unknown = [(0.0, "")] * frames
     kept = []
-    for recording in recordings:
-        waveform, phones = recording.read()[:samples], recording.utterance.phones
-        if len(waveform) < samples:
-            continue
-        inside = [phone for phone in phones if phone[1] < crop_seconds]
-        if not phones:
-            kept.append((recording.utterance, waveform, unknown))
-        elif inside:
-            times = np.sort(rng.uniform(inside[0][1], min(inside[-1][2], crop_seconds), size=4 * frames))
-            labelled = [(time, symbol) for time in times if (symbol := phone_at(phones, time)) is not None]
-            if len(labelled) >= frames:
-                chosen = sorted(rng.permutation(len(labelled))[:frames])
-                kept.append((recording.utterance, waveform, [labelled[i] for i in chosen]))
-    utterances = [utterance for utterance, _, _ in kept]
-    found = {truth: halves[truth](utterances) for truth in TRUTHS}
+    for number, recording in enumerate(recordings):
+        whole, phones = recording.read(), recording.utterance.phones
+        for crop in range(min(crops, len(whole) // samples)):
+            waveform = whole[crop * samples : (crop + 1) * samples]
+            begin = crop * crop_seconds
+            here = [(symbol, max(start - begin, 0.0), end - begin) for symbol, start, end in phones if end > begin]
+            inside = [phone for phone in here if phone[1] < crop_seconds]
+            if not phones:
+                kept.append((number, waveform, unknown))
+            elif inside:
+                times = np.sort(rng.uniform(inside[0][1], min(inside[-1][2], crop_seconds), size=4 * frames))
+                labelled = [(time, symbol) for time in times if (symbol := phone_at(here, time)) is not None]
+                if len(labelled) >= frames:
+                    chosen = sorted(rng.permutation(len(labelled))[:frames])
+                    kept.append((number, waveform, [labelled[i] for i in chosen]))
+    used = sorted({number for number, _, _ in kept})
+    drawn = {truth: halves[truth]([recordings[number].utterance for number in used]) for truth in TRUTHS}
+    of = np.searchsorted(used, [number for number, _, _ in kept])
+    found = {truth: drawn[truth][of] for truth in TRUTHS}
+    utterances = [recordings[number].utterance for number, _, _ in kept]
     found[PHONE] = np.where([bool(utterance.phones) for utterance in utterances], found[PHONE], LEFT_OUT)
     return TruthSpeech(
         waveforms=torch.stack([waveform for _, waveform, _ in kept]),

@@ -339,6 +339,23 @@ def test_what_has_no_phones_is_left_out_of_the_truth_for_phones_alone():
     assert found[LANGUAGE] < 0.8
 
 
+def test_crops_of_an_utterance_stay_in_one_half():
+    phones = tuple((symbol, 0.5 * i, 0.5 * (i + 1)) for i, symbol in enumerate("abcdef"))
+    recordings = [
+        Recording(Utterance(f"x/{i}", "en", "v", phones=phones), lambda: torch.arange(3 * RATE + 7) / RATE)
+        for i in range(4)
+    ]
+    halves = dict.fromkeys((PHONE, VOICE, LANGUAGE), within_voice)
+    speech = truth_speech(recordings, halves, crop_seconds=1.0, frames=4, crops=5)
+    assert speech.waveforms.shape == (12, RATE)
+    assert speech.halves[PHONE].tolist() == [0] * 3 + [1] * 3 + [0] * 3 + [1] * 3
+    starts = speech.waveforms[:, 0].double()
+    assert starts.tolist() == [0, 1, 2] * 4
+    at = ((starts[:, None] + speech.seconds) / 0.5).long().numpy()
+    assert (np.array(list("abcdef"))[at] == speech.phones).all()
+    assert len(truth_speech(recordings, halves, crop_seconds=1.0, frames=4).waveforms) == 4
+
+
 # ---- configs
 
 
