@@ -58,8 +58,9 @@ def truth_speech(
 ) -> TruthSpeech:
     """Cut crops of one length (padding would tell), and draw ``frames`` times of each that lie in a phone.
 
-    They are the same for all models. Recordings that are shorter, and crops that have too few phones, are left out; recordings of which no phone is
-    known are left out of the truth for phones alone. All crops of a recording are in the same half.
+    They are the same for all models. Recordings that are shorter, and crops that have too few phones, are left
+    out; recordings of which no phone is known are left out of the truth for phones alone. All crops of a recording
+    are in the same half.
 
     Args:
         recordings: Of the corpus for the truth.
