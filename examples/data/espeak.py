@@ -14,7 +14,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from . import espeak_process
 from .audio_files import Int16Array, one_thread, resample, to_int16
-from .espeak_cache import cache_folder, is_cached, read_cache, write_cache
+from .corpus_cache import cache_folder, is_cached, read_cache, write_cache
 from .espeak_process import Request
 from .sentences import LANGUAGES, sentence
 from .speech import SpeechDataModule

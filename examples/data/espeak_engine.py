@@ -137,7 +137,7 @@ class Engine:
         phones = []
         for (start, name), end in zip(self._marks, ends, strict=True):
             symbol = name.strip("ˈˌ-")  # stress belongs to the syllable; "-" marks a reduced vowel
-            if symbol and end > start:
+            if symbol and not symbol.startswith("(") and end > start:  # "(en)" says that another language follows
                 phones.append((symbol, start, end))
         return phones
 

@@ -53,7 +53,12 @@ class Scorer:
         self.sections: Sections = cutter(speech.load(SCORE))
         self.seconds = dict.fromkeys(VIEWS, cutter.segment_seconds) | {SHORT: cutter.short_seconds}
         self.truth: TruthSpeech = truth_speech(
-            speech.recordings(TRUTH), config.truth.crop_seconds, config.truth.frames, seed=config.seed
+            speech.recordings(TRUTH),
+            speech.halves,
+            config.truth.crop_seconds,
+            config.truth.frames,
+            config.truth.crops,
+            seed=config.seed,
         )
         self.validation = ZooData([], speech.recordings(SCORE)[: config.score.validation_utterances], 32, 1.0)
         self.validation.setup()

@@ -1,85 +1,65 @@
-"""The zoo's speech: three corpora of synthesised speech that share neither voices nor sentences."""
+"""The zoo's speech, wherever it comes from: three corpora with nothing in common, each through its channels."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from ..data.audio_files import Int16Array, from_int16, to_int16
-from ..data.espeak import EspeakDataModule
-from ..data.sentences import LANGUAGES
 from ..data.speech import SpeechDataModule
 from ..data.utterances import Recording
 from .channel import Channel
+from .halves import Halving
 
 TRAIN, SCORE, TRUTH = "train", "score", "truth"
-PARTS = (TRAIN, SCORE, TRUTH)  # seeds are their numbers
+PARTS = (TRAIN, SCORE, TRUTH)
 
 
-@dataclass(frozen=True)
-class Corpora:
+class Corpora(ABC):
     """What is spoken by whom: one corpus to train on, one for the scores without labels, one for the probes.
 
-    No voice and no sentence is in two of them, so nothing that the truth is measured on has been seen by a model
-    or by a score.
+    What may not be in two of them is for the source to say; nothing that the truth is measured on has been seen by
+    a model or by a score.
 
-    Args:
-        voices: For each of "train", "score" and "truth" variants of eSpeak NG.
-        utterances: For each, how many.
-        channels: For each, how utterances sound; none: as eSpeak NG speaks.
-        languages: Languages out of ``sentences.LANGUAGES``.
-        root: Folder of the cache of synthesised speech.
-        seed: Of the sentences.
-
-    Raises:
-        ValueError: If a part is missing, or a voice is in two of them.
+    Attributes:
+        channels: For each part, how utterances sound; none: as they are.
+        halves: For each of ``truth.TRUTHS`` how its probe's two halves are drawn.
     """
 
-    voices: Mapping[str, Sequence[str]]
-    utterances: Mapping[str, int]
-    channels: Mapping[str, Channel | None] = field(default_factory=dict)
-    languages: Sequence[str] = LANGUAGES
-    root: str = ".cache/espeak"
-    seed: int = 0
+    channels: Mapping[str, Channel | None]
+    halves: ClassVar[Mapping[str, Halving]]
 
-    def __post_init__(self) -> None:
-        for name, given in (("voices", self.voices), ("utterances", self.utterances)):
-            if set(given) != set(PARTS):
-                raise ValueError(f"{name}: got {sorted(given)}, expected {', '.join(PARTS)}")
-        spoken = [voice for part in PARTS for voice in self.voices[part]]
-        if twice := sorted({voice for voice in spoken if spoken.count(voice) > 1}):
-            raise ValueError(f"voices: {', '.join(twice)} given twice; each belongs to one part only")
-
+    @abstractmethod
     def load(self, part: str) -> list[Recording]:
-        """Recordings of one part as they are spoken, synthesised where they are not on disk; without those whose
-        sentence is in an earlier part."""
-        seen: set[str] = set()
-        for number, name in enumerate(PARTS):
-            source = EspeakDataModule(
-                self.utterances[name],
-                tuple(self.languages),
-                tuple(self.voices[name]),
-                self.root,
-                val_fraction=0.0,
-                seed=len(PARTS) * self.seed + number,
-            )
-            source.prepare_data()
-            recordings = [each for each in source.load_recordings() if each.utterance.text not in seen]
-            if name == part:
-                return recordings
-            seen |= {each.utterance.text for each in recordings}
-        raise ValueError(f"part={part!r}: expected one of {', '.join(PARTS)}")
+        """Recordings of one of :data:`PARTS` as they are.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
 
     def recordings(self, part: str, channel: Channel | None = None) -> list[Recording]:
         """As :meth:`load`, each as it comes through its own channel; ``channel`` takes the place of the part's."""
         channel = channel or self.channels.get(part)
         recordings = self.load(part)
         return recordings if channel is None else through(channel, recordings)
+
+
+def check_part(part: str) -> None:
+    """Refuse a name that is not one of :data:`PARTS`."""
+    if part not in PARTS:
+        raise ValueError(f"part={part!r}: expected one of {', '.join(PARTS)}")
+
+
+def check_parts(name: str, given: Mapping[str, object]) -> None:
+    """Refuse the argument ``name`` unless it says something for each of :data:`PARTS`."""
+    if set(given) != set(PARTS):
+        raise ValueError(f"{name}: got {sorted(given)}, expected {', '.join(PARTS)}")
 
 
 def through(channel: Channel, recordings: Sequence[Recording]) -> list[Recording]:

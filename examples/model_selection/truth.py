@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ..data.utterances import Phone, Recording
 from .encode import frames_of
+from .halves import LEFT_OUT, Halving
 
 PHONE, VOICE, LANGUAGE = "phone", "voice", "language"
 TRUTHS = (PHONE, VOICE, LANGUAGE)
 _BATCH = 32
-_FEWEST = 10  # frames of a phone on each side; rarer phones are left out
+_FEWEST = 10  # frames of a phone in each half; rarer phones are left out
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,11 @@ class TruthSpeech:
 
     Attributes:
         waveforms: ``(U, T)`` float32.
-        seconds: ``(U, F)`` float64, times in the crop at which a phone is known.
+        seconds: ``(U, F)`` float64, times in the crop at which a phone is known; 0 in utterances without phones.
         phones: ``(U, F)`` their classes.
         voices: ``(U,)`` classes.
         languages: ``(U,)`` classes.
-        first_half: ``(U,)`` bool, utterances of the one half of the voices.
-        even: ``(U,)`` bool, half of the utterances of each voice.
+        halves: For each of :data:`TRUTHS` ``(U,)`` int64, as a :data:`~.halves.Halving` gives it.
         crop_seconds: T in seconds.
     """
 
@@ -43,42 +43,66 @@ class TruthSpeech:
     phones: Any
     voices: Any
     languages: Any
-    first_half: Any
-    even: Any
+    halves: Mapping[str, Any]
     crop_seconds: float
 
 
 def truth_speech(
-    recordings: Sequence[Recording], crop_seconds: float, frames: int, sample_rate: int = 16000, seed: int = 0
+    recordings: Sequence[Recording],
+    halves: Mapping[str, Halving],
+    crop_seconds: float,
+    frames: int,
+    crops: int = 1,
+    sample_rate: int = 16000,
+    seed: int = 0,
 ) -> TruthSpeech:
-    """Crop the recordings to one length (padding would tell), and draw ``frames`` times of each that lie in a
-    phone, the same for all models. Recordings that are shorter or have too few phones are left out."""
+    """Cut crops of one length (padding would tell), and draw ``frames`` times of each that lie in a phone.
+
+    They are the same for all models. Recordings that are shorter, and crops that have too few phones, are left
+    out; recordings of which no phone is known are left out of the truth for phones alone. All crops of a recording
+    are in the same half.
+
+    Args:
+        recordings: Of the corpus for the truth.
+        halves: For each of :data:`TRUTHS` how its probe's two halves are drawn.
+        crop_seconds: Length of the crops, one after another from the recording's beginning.
+        frames: F.
+        crops: The most of one recording.
+        sample_rate: In Hz.
+        seed: Of the times.
+    """
     rng = np.random.default_rng(seed)
     samples = round(crop_seconds * sample_rate)
+    unknown = [(0.0, "")] * frames
     kept = []
-    for recording in recordings:
-        waveform, phones = recording.read()[:samples], recording.utterance.phones
-        inside = [phone for phone in phones if phone[1] < crop_seconds]
-        if len(waveform) == samples and inside:
-            times = np.sort(rng.uniform(inside[0][1], min(inside[-1][2], crop_seconds), size=4 * frames))
-            labelled = [(time, symbol) for time in times if (symbol := phone_at(phones, time)) is not None]
-            if len(labelled) >= frames:
-                chosen = sorted(rng.permutation(len(labelled))[:frames])
-                kept.append((recording.utterance, waveform, [labelled[i] for i in chosen]))
-    voices = sorted({utterance.voice for utterance, _, _ in kept})
-    seen = dict.fromkeys(voices, 0)
-    even = []
-    for utterance, _, _ in kept:
-        even.append(seen[utterance.voice] % 2 == 0)
-        seen[utterance.voice] += 1
+    for number, recording in enumerate(recordings):
+        whole, phones = recording.read(), recording.utterance.phones
+        for crop in range(min(crops, len(whole) // samples)):
+            waveform = whole[crop * samples : (crop + 1) * samples]
+            begin = crop * crop_seconds
+            here = [(symbol, max(start - begin, 0.0), end - begin) for symbol, start, end in phones if end > begin]
+            inside = [phone for phone in here if phone[1] < crop_seconds]
+            if not phones:
+                kept.append((number, waveform, unknown))
+            elif inside:
+                times = np.sort(rng.uniform(inside[0][1], min(inside[-1][2], crop_seconds), size=4 * frames))
+                labelled = [(time, symbol) for time in times if (symbol := phone_at(here, time)) is not None]
+                if len(labelled) >= frames:
+                    chosen = sorted(rng.permutation(len(labelled))[:frames])
+                    kept.append((number, waveform, [labelled[i] for i in chosen]))
+    used = sorted({number for number, _, _ in kept})
+    drawn = {truth: halves[truth]([recordings[number].utterance for number in used]) for truth in TRUTHS}
+    of = np.searchsorted(used, [number for number, _, _ in kept])
+    found = {truth: drawn[truth][of] for truth in TRUTHS}
+    utterances = [recordings[number].utterance for number, _, _ in kept]
+    found[PHONE] = np.where([bool(utterance.phones) for utterance in utterances], found[PHONE], LEFT_OUT)
     return TruthSpeech(
         waveforms=torch.stack([waveform for _, waveform, _ in kept]),
         seconds=torch.tensor([[float(time) for time, _ in each] for _, _, each in kept], dtype=torch.float64),
         phones=np.array([[symbol for _, symbol in each] for _, _, each in kept]),
-        voices=np.array([utterance.voice for utterance, _, _ in kept]),
-        languages=np.array([utterance.language for utterance, _, _ in kept]),
-        first_half=np.array([voices.index(utterance.voice) % 2 == 0 for utterance, _, _ in kept]),
-        even=np.array(even),
+        voices=np.array([utterance.voice for utterance in utterances]),
+        languages=np.array([utterance.language for utterance in utterances]),
+        halves=found,
         crop_seconds=crop_seconds,
     )
 
@@ -92,8 +116,8 @@ def phone_at(phones: Sequence[Phone], seconds: float) -> str | None:
 def accuracies(encode: Callable[[Tensor], Tensor], speech: TruthSpeech) -> dict[str, float]:
     """Accuracy of linear probes for phones (of frames), and voices and languages (of the mean over the crop).
 
-    Phones and languages are tested on voices that the probe has not seen, voices on other utterances; both halves
-    are tested, each by a probe that was fitted to the other.
+    Both halves are tested, each by a probe that was fitted to the other; what the halves do not share is for the
+    corpus to say.
     """
     means, frames = [], []
     for part, seconds in zip(speech.waveforms.split(_BATCH), speech.seconds.split(_BATCH), strict=True):
@@ -103,37 +127,44 @@ def accuracies(encode: Callable[[Tensor], Tensor], speech: TruthSpeech) -> dict[
         frames.append(z.gather(1, at[:, :, None].expand(-1, -1, z.shape[2])))
     mean, frame = torch.cat(means).double().numpy(), torch.cat(frames).double()
     per_frame = frame.shape[1]
-    of_frames = np.repeat(speech.first_half, per_frame)
+    of_frames = np.repeat(speech.halves[PHONE], per_frame)
     phones = speech.phones.reshape(-1)
     return {
         PHONE: probe_accuracy(frame.flatten(0, 1).numpy(), phones, of_frames, fewest=_FEWEST),
-        VOICE: probe_accuracy(mean, speech.voices, speech.even),
-        LANGUAGE: probe_accuracy(mean, speech.languages, speech.first_half),
+        VOICE: probe_accuracy(mean, speech.voices, speech.halves[VOICE]),
+        LANGUAGE: probe_accuracy(mean, speech.languages, speech.halves[LANGUAGE]),
     }
 
 
 def probe_accuracy(
-    x: Any, labels: Any, side: Any, fewest: int = 1, penalty: float = 1.0, max_iter: int = 60
+    x: Any, labels: Any, half: Any, fewest: int = 1, penalty: float = 1.0, max_iter: int = 60
 ) -> float:
-    """Accuracy of softmax regression on each of two sides, fitted to the other; 0 where ``x`` is not finite.
+    """Accuracy of softmax regression on each of two halves, fitted to the other; 0 where ``x`` is not finite.
 
     Args:
-        x: ``(N, D)`` features, standardised by the side that is fitted.
+        x: ``(N, D)`` features, standardised by the half that is fitted.
         labels: ``(N,)`` classes.
-        side: ``(N,)`` bool.
-        fewest: Classes with fewer rows on a side are left out.
+        half: ``(N,)`` 0, 1 or :data:`~.halves.LEFT_OUT`.
+        fewest: Classes with fewer rows in a half are left out.
         penalty: scikit-learn's C is its inverse.
         max_iter: The most iterations of L-BFGS.
+
+    Raises:
+        ValueError: If no class is in both halves.
     """
     names, numbers = np.unique(labels, return_inverse=True)
-    counts = np.array([np.bincount(numbers[side == which], minlength=len(names)) for which in (False, True)])
-    common = (counts.min(axis=0) >= fewest)[numbers]
-    x, numbers, side = x[common], numbers[common], side[common]
+    counts = np.array([np.bincount(numbers[half == which], minlength=len(names)) for which in (0, 1)])
+    common = (counts.min(axis=0) >= fewest)[numbers] & (half != LEFT_OUT)
+    if not common.any():
+        raise ValueError(
+            f"labels: none of {names.tolist()} has {fewest} rows in both halves; give more utterances"
+        )
+    x, numbers, half = x[common], numbers[common], half[common]
     if not np.isfinite(x).all():
         return 0.0
     correct = 0
-    for which in (False, True):
-        fit, test = side == which, side != which
+    for which in (0, 1):
+        fit, test = half == which, half != which
         scaler = StandardScaler().fit(x[fit])
         probe = LogisticRegression(C=1 / penalty, max_iter=max_iter, tol=1e-3)
         with warnings.catch_warnings():

@@ -118,14 +118,11 @@ def trained(config: DictConfig) -> Iterator[Checkpoint]:
 
 def corpora(config: DictConfig) -> Corpora:
     """The speech that ``config`` describes."""
-    return Corpora(
-        voices=OmegaConf.to_container(config.speech.voices, resolve=True),  # type: ignore[arg-type]
-        utterances=OmegaConf.to_container(config.speech.utterances, resolve=True),  # type: ignore[arg-type]
-        channels={part: channel(config, name) for part, name in config.speech.channels.items()},
-        languages=tuple(config.speech.languages),
-        root=config.speech.root,
-        seed=config.seed,
-    )
+    options: Any = OmegaConf.to_container(config.speech, resolve=True)
+    kind: Any = get_class(options.pop("_target_"))
+    options["channels"] = {part: channel(config, name) for part, name in options["channels"].items()}
+    found: Corpora = kind(**options, seed=config.seed)
+    return found
 
 
 def channel(config: DictConfig, name: str) -> Channel:

@@ -51,7 +51,7 @@ def samples(datamodule: EspeakDataModule) -> bytes:
     return (datamodule.folder / "audio.int16").read_bytes()
 
 
-def test_espeak_cache_is_reused(spoken: EspeakDataModule, no_engine: None) -> None:
+def test_corpus_cache_is_reused(spoken: EspeakDataModule, no_engine: None) -> None:
     again = EspeakDataModule(root=spoken.root, **SMALL)
     again.prepare_data()
     again.setup()
@@ -60,7 +60,7 @@ def test_espeak_cache_is_reused(spoken: EspeakDataModule, no_engine: None) -> No
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"voices": ["m3"]}, {"sample_rate": 8000}, {"utterances": 21}])
-def test_espeak_cache_is_rebuilt_when_a_setting_changes(
+def test_corpus_cache_is_rebuilt_when_a_setting_changes(
     spoken: EspeakDataModule, no_engine: None, change: dict[str, Any]
 ) -> None:
     changed = EspeakDataModule(root=spoken.root, **{**SMALL, **change})
@@ -85,10 +85,10 @@ def test_espeak_is_deterministic(spoken: EspeakDataModule, tmp_path: Path) -> No
 
 
 def test_espeak_loser_of_a_race_uses_the_winners_corpus(spoken: EspeakDataModule) -> None:
-    from lightning_mi.examples.data import espeak_cache
+    from lightning_mi.examples.data import corpus_cache
 
     before = samples(spoken)
-    espeak_cache.write_cache(spoken.folder, [], {})
+    corpus_cache.write_cache(spoken.folder, [], {})
     assert samples(spoken) == before
     assert [path.name for path in spoken.root.iterdir()] == [spoken.folder.name]
 

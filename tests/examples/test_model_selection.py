@@ -60,8 +60,16 @@ from lightning_mi.examples.model_selection.sections import (
     VIEWS,
     SectionCutter,
 )
-from lightning_mi.examples.model_selection.speech import SCORE, TRAIN, TRUTH, Corpora, ZooData
-from lightning_mi.examples.model_selection.truth import phone_at, probe_accuracy, truth_speech
+from lightning_mi.examples.model_selection.speech import SCORE, TRAIN, TRUTH, ZooData
+from lightning_mi.examples.model_selection.synthesised import SynthesisedCorpora
+from lightning_mi.examples.model_selection.truth import (
+    LANGUAGE,
+    PHONE,
+    VOICE,
+    phone_at,
+    probe_accuracy,
+    truth_speech,
+)
 from lightning_mi.examples.model_selection.zoo import runs, trained
 
 VARYING = Channel(gain_db=(-12.0, 6.0), tilt_db=(-3.0, 3.0), snr_db=(15.0, 40.0))
@@ -383,7 +391,7 @@ def test_channel_does_what_it_says():
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    return Corpora(
+    return SynthesisedCorpora(
         voices={TRAIN: ["m1", "f1"], SCORE: ["m2", "Andy"], TRUTH: ["m3", "linda"]},
         utterances={TRAIN: 16, SCORE: 16, TRUTH: 24},
         channels={TRAIN: VARYING, SCORE: VARYING, TRUTH: None},
@@ -398,9 +406,9 @@ def test_parts_share_neither_voices_nor_sentences(corpora):
         sets = [{getattr(each.utterance, field) for each in part} for part in parts]
         assert len(set.union(*sets)) == sum(map(len, sets))
     with pytest.raises(ValueError, match="m1 given twice"):
-        Corpora({TRAIN: ["m1"], SCORE: ["m1"], TRUTH: ["m2"]}, dict.fromkeys((TRAIN, SCORE, TRUTH), 4))
+        SynthesisedCorpora({TRAIN: ["m1"], SCORE: ["m1"], TRUTH: ["m2"]}, dict.fromkeys((TRAIN, SCORE, TRUTH), 4))
     with pytest.raises(ValueError, match="expected train, score, truth"):
-        Corpora({TRAIN: ["m1"]}, {TRAIN: 4})
+        SynthesisedCorpora({TRAIN: ["m1"]}, {TRAIN: 4})
 
 
 def test_noise_has_the_level_of_the_speech_and_nothing_else(corpora):
@@ -474,7 +482,7 @@ def test_every_setting_has_a_name_of_its_own_and_a_twin_that_is_far():
 def test_probe_accuracy():
     labels = np.array(["a", "b", "c"])[np.arange(600) % 3]
     x = np.eye(3)[np.arange(600) % 3] + 0.1 * np.random.default_rng(0).normal(size=(600, 3))
-    side = np.arange(600) < 300
+    side = (np.arange(600) < 300).astype(int)
     assert probe_accuracy(x, labels, side) == 1
     noise = np.random.default_rng(1).normal(size=(600, 3))
     assert probe_accuracy(noise, labels, side) == pytest.approx(1 / 3, abs=0.08)
@@ -482,11 +490,13 @@ def test_probe_accuracy():
 
 
 def test_probes_are_tested_on_what_they_have_not_seen(corpora):
-    speech = truth_speech(corpora.recordings(TRUTH), crop_seconds=1.6, frames=8)
+    speech = truth_speech(corpora.recordings(TRUTH), corpora.halves, crop_seconds=1.6, frames=8)
     assert speech.waveforms.shape == (len(speech.voices), 25600)
-    assert not set(speech.voices[speech.first_half]) & set(speech.voices[~speech.first_half])
+    for truth in (PHONE, LANGUAGE):
+        assert not set(speech.voices[speech.halves[truth] == 0]) & set(speech.voices[speech.halves[truth] == 1])
     for voice in set(speech.voices):
-        assert abs(int(speech.even[speech.voices == voice].sum()) - int((speech.voices == voice).sum()) / 2) <= 0.5
+        halves = speech.halves[VOICE][speech.voices == voice]
+        assert abs(int(halves.sum()) - len(halves) / 2) <= 0.5
     assert bool((speech.seconds < 1.6).all())
 
 
@@ -498,7 +508,7 @@ def test_phone_at():
 def test_truth_leaves_out_what_is_too_short():
     utterance = Utterance("x", phones=(("a", 0.0, 1.0),))
     long, short = (Recording(utterance, lambda n=n: torch.ones(n)) for n in (16000, 8000))
-    speech = truth_speech([long, short, long], crop_seconds=0.9, frames=2)
+    speech = truth_speech([long, short, long], SynthesisedCorpora.halves, crop_seconds=0.9, frames=2)
     assert len(speech.waveforms) == 2
 
 

@@ -1,6 +1,6 @@
-"""A corpus of synthesised speech on disk: one file of int16 samples and one JSON index.
+"""A corpus on disk, as it was synthesised or prepared: one file of int16 samples and one JSON index.
 
-The folder is named by a hash of what would be spoken, filled under another name and renamed at the end,
+The folder is named by a hash of what it would be made of, filled under another name and renamed at the end,
 so a folder that has the right name is complete.
 """
 

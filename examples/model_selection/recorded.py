@@ -1,0 +1,169 @@
+"""Speech that people recorded: telephone prompts in five languages, cut into utterances."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
+
+from ..data.asterisk import Prompt, find_prompts
+from ..data.audio_files import Int16Array, one_thread, to_int16
+from ..data.corpus_cache import cache_folder, is_cached, read_cache, write_cache
+from ..data.pauses import pauses, utterances_in
+from ..data.transcribed import Transcribed, find_phones
+from ..data.utterances import Phone, Recording, Utterance
+from .channel import Channel
+from .halves import by_second_voice
+from .speech import PARTS, SCORE, TRUTH, Corpora, check_part, check_parts
+from .truth import LANGUAGE, PHONE, VOICE
+
+_SAMPLE_RATE = 16000
+_LABELLED = (SCORE, TRUTH)  # parts whose phones are needed
+_NEEDS_SECONDS = 1.7  # what the scores' sections need: an utterance is not cut to less
+
+
+def by_prompt(utterances: Sequence[Utterance]) -> Any:
+    """Half of the prompts, each with all that was cut out of it, in all languages: a :data:`~.halves.Halving`."""
+    prompts = ["/".join(utterance.id.split("/")[2:-1]) for utterance in utterances]
+    return np.array([int(_draw(f"half/{prompt}") < 0.5) for prompt in prompts], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class RecordedCorpora(Corpora):
+    """No prompt is in two of the three parts, whoever speaks it in whatever language; nor are two prompts that
+    have the same words in some language, or the same file. **The speakers are the same in all three**, for there
+    are seven of them, and prompts have phrases in common ("followed by the pound key").
+
+    Phones are those of forced alignment (:mod:`lightning_mi.examples.data.transcribed`), where it is known what
+    is said; "train" has none. Probes for phones and voices are tested on other prompts of the same speakers. That
+    for languages is tested on another speaker than it is fitted to, in the languages that have two.
+
+    Args:
+        shares: Expected shares of the prompts in "train", "score" and "truth".
+        utterances: For each the most utterances; ``None`` for all that there are.
+        channels: For each, how utterances sound; none: as they were recorded.
+        packages: Folders that the packages are unpacked in (:mod:`lightning_mi.examples.data.asterisk`).
+        root: Folder of the cache of prepared speech.
+        shortest: Utterances with less speech, in seconds, are left out.
+        longest: Prompts are cut at their pauses into utterances no longer than this, in seconds.
+        seed: Of the split.
+
+    Raises:
+        ValueError: If a part is missing, or the shares are not of 1.
+    """
+
+    shares: Mapping[str, float]
+    utterances: Mapping[str, int | None]
+    channels: Mapping[str, Channel | None] = field(default_factory=dict)
+    packages: Sequence[str] = (".cache/asterisk", "/")
+    root: str = ".cache/recorded"
+    shortest: float = 1.0
+    longest: float = 5.0
+    seed: int = 0
+
+    halves = MappingProxyType({PHONE: by_prompt, VOICE: by_prompt, LANGUAGE: by_second_voice})
+
+    def __post_init__(self) -> None:
+        check_parts("shares", self.shares)
+        check_parts("utterances", self.utterances)
+        if min(self.shares.values()) < 0 or abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError(f"shares: got {dict(self.shares)}, expected shares of 1")
+
+    def load(self, part: str) -> list[Recording]:
+        """Recordings of one part as they were recorded, without the silence at their ends, prepared where they are
+        not on disk.
+
+        Raises:
+            FileNotFoundError: If packages are missing; the message names them.
+        """
+        check_part(part)
+        found = find_prompts(self.packages)
+        files = {prompt: hashlib.sha256(prompt.path.read_bytes()).hexdigest() for prompt in found.prompts}
+        alike: dict[str, set[str]] = {}
+        for prompt, file in files.items():
+            alike.setdefault(prompt.name, {*found.wordings.get(prompt.name, ())}).add(file)
+        families = families_of(alike)
+        wanted = {prompt: file for prompt, file in files.items() if self.part_of(families[prompt.name]) == part}
+        settings = {
+            "prompts": [[prompt.id, prompt.text, file] for prompt, file in wanted.items()],
+            "seconds": [self.shortest, self.longest],
+            "phones": part in _LABELLED,
+        }
+        folder = cache_folder(Path(self.root).expanduser(), settings)
+        if not is_cached(folder):
+            with one_thread():
+                write_cache(
+                    folder, self._prepare(list(wanted), part in _LABELLED), {"part": part, "seed": self.seed}
+                )
+        # In an order that has nothing to do with speakers, so that the first are like all.
+        recordings = sorted(read_cache(folder), key=lambda each: _draw(f"order/{each.utterance.id}"))
+        return recordings[: self.utterances[part]]
+
+    def part_of(self, family: str) -> str:
+        """The part that a family of prompts is in."""
+        draw = _draw(f"{self.seed}/{family}")
+        for part in PARTS:
+            draw -= self.shares[part]
+            if draw < 0:
+                return part
+        return PARTS[-1]
+
+    def _prepare(self, prompts: Sequence[Prompt], labelled: bool) -> Iterator[tuple[Utterance, Int16Array]]:
+        waveforms = [prompt.read(_SAMPLE_RATE) for prompt in tqdm(prompts, "prompts", leave=False, disable=None)]
+        phones = _phones(prompts, waveforms) if labelled else {}
+        for prompt, waveform in zip(prompts, waveforms, strict=True):
+            for start, end in utterances_in(waveform, _SAMPLE_RATE, self.shortest, self.longest, _NEEDS_SECONDS):
+                cut = waveform[round(start * _SAMPLE_RATE) : round(end * _SAMPLE_RATE)]
+                inside = (
+                    (symbol, max(first - start, 0.0), min(last, end) - start)
+                    for symbol, first, last in phones.get(prompt, ())
+                    if first < end and last > start
+                )
+                name = f"{prompt.id}/{start:.2f}"
+                yield Utterance(name, prompt.language, prompt.voice, phones=tuple(inside)), to_int16(cut)
+
+
+def _phones(prompts: Sequence[Prompt], waveforms: Sequence[Tensor]) -> dict[Prompt, tuple[Phone, ...]]:
+    known = {
+        prompt: Transcribed(waveform, prompt.text, prompt.language, prompt.voice)
+        for prompt, waveform in zip(prompts, waveforms, strict=True)
+        if prompt.text and not pauses(waveform, _SAMPLE_RATE).all()
+    }
+    return dict(zip(known, find_phones(list(known.values())), strict=True))
+
+
+def families_of(wordings: Mapping[str, set[str]]) -> dict[str, str]:
+    """For each prompt the first of those that it is connected with: two that have the same words in some language
+    are, whatever their case and punctuation, and so are two that are both connected with a third.
+
+    Example:
+        >>> families_of({"bye": {"Goodbye!", "Adieu"}, "end": {"goodbye"}, "last": {"adieu."}, "new": {"Hi"}})
+        {'bye': 'bye', 'end': 'bye', 'last': 'bye', 'new': 'new'}
+    """
+    names = sorted(wordings)
+    words = {name: {" ".join(_words(text)) for text in wordings[name]} for name in names}
+    every = sorted(set().union(*words.values()) - {""})
+    edges = [(i, len(names) + every.index(text)) for i, name in enumerate(names) for text in words[name] if text]
+    rows, columns = zip(*edges, strict=True) if edges else ((), ())
+    size = len(names) + len(every)
+    _, member = connected_components(coo_array(([True] * len(edges), (rows, columns)), shape=(size, size)))
+    first: dict[int, str] = {}
+    return {name: first.setdefault(int(member[i]), name) for i, name in enumerate(names)}
+
+
+def _words(text: str) -> list[str]:
+    return "".join(letter if letter.isalnum() else " " for letter in text.lower()).split()
+
+
+def _draw(key: str) -> float:
+    """A number in [0, 1) that only the key settles."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
