@@ -60,15 +60,15 @@ def fit_canonical(
 
 
 def directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Canonical directions ``(D, R)`` and ``(D', R)`` of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32, strongest
-    first; R is the rank of their covariance."""
+    """Canonical directions ``(D, R)`` and ``(D', R)`` of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32,
+    strongest first; R is the rank of their covariance."""
     left_root, right_root = shrunk_root(a, _SHRINKAGE), shrunk_root(b, _SHRINKAGE)
     a_mean, b_mean = a.mean(dim=0, dtype=torch.float64), b.mean(dim=0, dtype=torch.float64)
     cross = ((a.T @ b).double() / a.shape[0]).addr_(a_mean, b_mean, alpha=-1)
     whitened = torch.linalg.solve_triangular(left_root, cross, upper=False)
     whitened = torch.linalg.solve_triangular(right_root, whitened.T, upper=False).T
-    # Its singular vectors by way of the smaller square, in half of the time, but for those that this loses and that
-    # are nothing: what is correlated in fewer rows than dimensions has at most their rank.
+    # Its singular vectors by way of the smaller square, in half of the time, but for those that this loses and
+    # that are nothing: fewer rows than dimensions have at most their rank.
     wide = whitened.shape[0] < whitened.shape[1]
     squares, vectors = torch.linalg.eigh(whitened @ whitened.T if wide else whitened.T @ whitened)
     real = squares > _TINY * squares[-1]
