@@ -25,8 +25,8 @@ class Setting(NamedTuple):
 
 
 FOR_SPEECH = Setting("boundary", "canonical", "own")
-"""Its bound went with phone and voice accuracy of the models in ``examples/model_selection``, inside of a training run
-better than the others that the callback has."""
+"""Its bound went with phone and voice accuracy of the models in ``examples/model_selection``, inside of a training
+run better than the others that the callback has."""
 
 THE_PAPERS = Setting("mean", "kmeans", "shared")
 """Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833."""
