@@ -41,14 +41,17 @@ from lightning_mi.examples.model_selection.results import LOSS, Results, in_comm
 from lightning_mi.examples.model_selection.sections import FIXED
 from lightning_mi.examples.model_selection.truth import PHONE, VOICE
 
-DEFAULT = "bound/varied/near/mean/kmeans32"  # sections as they are, mean pooling, k-means
-WHITENED = "bound/independent/near/frame/whitened32"  # a channel for every section, boundary pooling, whitened
-WHITENED_MEAN = "bound/independent/near/mean/whitened32"
-ONE = "bound/independent/near/frame/canonical64"  # the same, with the clusters of what the two sections share
-LOCAL = "difference/independent/near/frame/canonical64"  # mi_bound/local beside it,
-LOCAL_SHARE = "share difference/independent/near/frame/canonical64"  # and as a share of H(c)
-VOICED = "bound/independent/near/mean/canonical64"
-LOGGED = (DEFAULT, WHITENED, WHITENED_MEAN, ONE, LOCAL, LOCAL_SHARE, VOICED)
+# What the callback logs, by its configs.
+PAPER = "bound/varied/near/mean/kmeans32"  # callbacks=mi_bound_paper
+DEFAULT = (
+    "bound/independent/near/frame/canonical32"  # callbacks=mi_bound: own channels, boundary frames, canonical
+)
+LOCAL = "difference/independent/near/frame/canonical32"  # mi_bound/local of callbacks=mi_bound_phonetic,
+LOCAL_SHARE = "share difference/independent/near/frame/canonical32"  # and as a share of H(c)
+WHITENED = "bound/independent/near/frame/whitened32"  # as the default with quantizer=whitened,
+MEAN = "bound/independent/near/mean/canonical32"  # callbacks=mi_bound_voice: as the default with pooling=mean,
+WHITENED_MEAN = "bound/independent/near/mean/whitened32"  # and with both
+LOGGED = (PAPER, DEFAULT, LOCAL, LOCAL_SHARE, WHITENED, MEAN, WHITENED_MEAN)
 OURS = (
     "bound",
     "bound on the residual",
