@@ -12,6 +12,7 @@ import transformers
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from support import (
+    PAPER,
     SAMPLE_RATE,
     SMALL_WAV2VEC2,
     TinySpeechModel,
@@ -39,7 +40,7 @@ def rank(models, data=None, trainer=None, **kwargs):
     return rank_models(
         models,
         loader(utterances(COUNT)) if data is None else data,
-        callback=partial(MIBoundCallback, **settings),
+        callback=partial(MIBoundCallback, **PAPER | settings),
         trainer=trainer or partial(Trainer, accelerator="cpu"),
         progress_bar=False,
     )
@@ -103,7 +104,7 @@ def test_differences_are_gain_over():
     ranking = rank(models)
     estimates = {}
     for name, model in models.items():
-        callback = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
+        callback = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, **PAPER)
         quiet_trainer(callbacks=[callback]).validate(model, loader(utterances(COUNT)), verbose=False)
         estimates[name] = next(iter(callback.estimates.values()))
     best, other = ranking.models
