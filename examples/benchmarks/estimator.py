@@ -39,6 +39,7 @@ from torch import Tensor
 
 from lightning_mi import mi_bound
 from lightning_mi.estimator import kmeans
+from lightning_mi.estimator.options import QUANTIZERS
 from lightning_mi.estimator.products import nearest
 from lightning_mi.examples.benchmarks.distributions import embeddings
 
@@ -219,6 +220,17 @@ def print_layers(rounds: int, device: torch.device) -> None:
     )
 
 
+def print_quantizers(rounds: int, device: torch.device) -> None:
+    """What the other quantisers cost beside plain k-means."""
+    for num, dim, num_clusters in ((2048, 64, 32), (4096, 256, 64), (4096, 768, 128)):
+        z_a, z_b, _ = embeddings(num, dim)
+        z_a, z_b = z_a.to(device), z_b.to(device)
+        works = {name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in QUANTIZERS}
+        medians = in_turns(works, rounds, device)
+        times = ", ".join(f"{name} {seconds:.4f} s" for name, seconds in medians.items())
+        print(f"N={num}, D={dim}, K={num_clusters}: {times}")
+
+
 def table_row(num: int, dim: int, num_clusters: int, rounds: int, device: torch.device) -> tuple[str, float]:
     """One line of the main table, and the seconds of the bound."""
     z_a, z_b, truth = embeddings(num, dim)
@@ -326,6 +338,7 @@ def main() -> None:
     with torch.inference_mode():
         print_table(FULL if arguments.full else QUICK, arguments.rounds, device)
         print_layers(arguments.rounds, device)
+        print_quantizers(arguments.rounds, device)
         if arguments.torch_mist:
             print_torch_mist(QUICK, arguments.rounds, device)
         if device.type == "cuda":
