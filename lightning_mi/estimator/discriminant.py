@@ -19,6 +19,7 @@ from lightning_mi.estimator.products import gram, sums_by_class
 _PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
 _NEWTON_STEPS = 6
 _EM_STEPS = 10
+_NOTHING = 1e-6  # of the strongest direction
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,10 @@ def held_out_slopes(y: Tensor, targets: Tensor, means: Tensor) -> Tensor:
     to 1, never rising from one direction to the next (a stronger one is no less to be trusted)."""
     expected = means[targets]
     slope = torch.stack([(y * expected).sum(dim=0), expected.square().sum(dim=0)]).double().cpu()
-    return _falling(*slope).clamp(0, 1).to(y)
+    numerator, denominator = slope
+    # A direction that no class means span (a class had no row to fit) is rounding error, and so is its slope.
+    numerator = torch.where(denominator > _NOTHING * denominator.max(), numerator, 0)
+    return _falling(numerator, denominator).clamp(0, 1).to(y)
 
 
 def held_out_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:

@@ -184,3 +184,14 @@ def test_constant_and_rank_one_features():
     assert torch.isfinite(constant.log_prob(torch.ones(200, 7), targets)).all()
     line = targets[:, None].float() @ torch.ones(1, 7)
     assert fit_probe(line, targets, 2, num_inner=150).log_prob(line, targets).exp().min() > 0.9
+
+
+def test_a_class_without_a_row_to_fit_leaves_nothing_to_rounding():
+    """Its direction has no length, and the slope along it must not be one number over another that are both 0."""
+    for _ in range(20):
+        z = 0.3 * torch.randn(50, 16).tanh()
+        targets = torch.randint(7, (50,))
+        targets[40:43] = 7  # of which the first rows, that are fitted, have none
+        moved = z * (1 + 3e-7 * torch.randn(z.shape))
+        one, other = (fit_probe(x, targets, 8, num_inner=37).log_prob(x, targets) for x in (z, moved))
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
