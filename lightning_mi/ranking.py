@@ -115,7 +115,7 @@ def rank_models(
         ...         "loudness": lambda x: x.std(dim=1, keepdim=True),
         ...     },
         ...     torch.utils.data.DataLoader(speech, batch_size=50),
-        ...     callback=partial(MIBoundCallback, num_clusters=4, sample_rate=1000),
+        ...     callback=partial(MIBoundCallback, num_clusters=4, sample_rate=1000, channels="shared"),
         ...     trainer=partial(Trainer, accelerator="cpu"),
         ...     progress_bar=False,
         ... )

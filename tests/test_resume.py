@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from support import PAPER, SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
 
 from lightning_mi import MIBoundCallback
 
@@ -29,7 +29,7 @@ class Curve(pl.Callback):
 
 
 def callback(**arguments):
-    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | arguments))
+    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | PAPER | arguments))
 
 
 def fit(folder, callbacks, epochs=EPOCHS, ckpt_path=None, **settings):

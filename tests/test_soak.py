@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.loggers.logger import Logger
-from support import quiet_trainer
+from support import PAPER, quiet_trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -193,7 +193,7 @@ class Written(Logger):
 def run(case, with_it):
     torch.manual_seed(case["seed"])
     model, written = Drawn(case), Written()
-    one = MIBoundCallback(sample_rate=RATE, **case["callback"])
+    one = MIBoundCallback(sample_rate=RATE, **PAPER | case["callback"])
     trainer = quiet_trainer(
         callbacks=[one] if with_it else [],
         logger=written,

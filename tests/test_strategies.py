@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from processes import in_processes
-from support import SAMPLE_RATE, TinySpeechModel, hubert_pretrain, loader, quiet_trainer, utterances
+from support import PAPER, SAMPLE_RATE, TinySpeechModel, hubert_pretrain, loader, quiet_trainer, utterances
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -111,7 +111,7 @@ def trainer_of(strategy, callbacks):
 
 
 def callback(**arguments):
-    return MIBoundCallback(num_clusters=4, sample_rate=SAMPLE_RATE, **arguments)
+    return MIBoundCallback(**({"num_clusters": 4, "sample_rate": SAMPLE_RATE} | PAPER | arguments))
 
 
 def validate(strategy, make, arguments):
