@@ -238,6 +238,7 @@ class ValidationEpoch:
         except Exception as error:  # the embeddings are what matters
             self._sketch, self._sketch_error = None, f"{type(error).__name__}: {error}"
             self._store.labels.pop(_SKETCHES, None)
+            self._store.forget(_STATISTICS)  # of which there are no more
 
     def _run(self, sections: Sections) -> dict[str, Any]:
         self._has_called = True

@@ -17,6 +17,7 @@ from lightning_mi.batches import Waveforms
 COUNT = 200
 CLEAN = chords(COUNT, seed=2)
 DOUBLED = torch.cat([CLEAN, copies(CLEAN)])
+LOUD = DOUBLED.square().mean(dim=1).quantile(0.9)
 
 
 def callback(**arguments):
@@ -125,6 +126,33 @@ def test_a_failing_sketch_does_not_take_the_bound_with_it(monkeypatch, when):
     assert logged["val/mi_bound"] == plain["val/mi_bound"]
     assert "mi_bound/null" not in logged
     assert "logs no null: RuntimeError: no such transform here" in said
+
+
+def test_a_failing_sketch_and_pairs_that_are_dropped(monkeypatch):
+    """What was kept for the null until then is not taken for the numbers of all pairs."""
+    from lightning_mi.sketch import sketch
+
+    class Broken(TinySpeechModel):
+        def forward(self, x):
+            z = super().forward(x)
+            return torch.where(x.square().mean(dim=1)[:, None, None] > LOUD, torch.nan, z)
+
+    calls = []
+
+    def fails_later(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no such transform here")
+        return sketch(*arguments)
+
+    monkeypatch.setattr("lightning_mi.callback.sketch", fails_later)
+    arguments = {"pooling": "boundary", "channels": "shared"}
+    logged, _ = validate(DOUBLED, module=Broken(), **arguments)
+    torch.manual_seed(0)
+    plain, _ = validate(DOUBLED, module=Broken(), null_control=False, **arguments)
+    assert 0 < logged["mi_bound/skipped"] == plain["mi_bound/skipped"]
+    assert logged["mi_bound/pairs"] == plain["mi_bound/pairs"] > 50
+    assert "mi_bound/null" not in logged
 
 
 def test_a_failing_estimate_does_not_take_the_bound_with_it(monkeypatch):

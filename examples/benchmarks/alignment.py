@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from lightning_mi.composed import compose_config
 from lightning_mi.examples.data.alignment import Sound, align
 from lightning_mi.examples.data.audio_files import resample
 from lightning_mi.examples.data.espeak_process import Request, Spoken, speak
@@ -30,9 +31,9 @@ from lightning_mi.examples.data.sentences import sentence
 from lightning_mi.examples.data.transcribed import VOICES
 from lightning_mi.examples.data.utterances import Phone, Recording
 from lightning_mi.examples.model_selection.channel import Channel
-from lightning_mi.examples.model_selection.recorded import RecordedCorpora
 from lightning_mi.examples.model_selection.speech import TRUTH
 from lightning_mi.examples.model_selection.truth import PHONE
+from lightning_mi.examples.model_selection.zoo import corpora
 
 SPEAKERS = {"en-us": "en-us+f2", "fr-fr": "fr+Andy", "es": "es-419+linda", "it": "it+michel"}
 CHANNEL = Channel(gain_db=(-6.0, 6.0), tilt_db=(-3.0, 3.0), snr_db=(20.0, 35.0))
@@ -73,11 +74,11 @@ def telephone(spoken: Spoken) -> torch.Tensor:
 
 def recorded(packages: Sequence[str]) -> None:
     """Print how well labels are told, by how late they are taken."""
-    shares = {"train": 0.45, "score": 0.3, "truth": 0.25}  # as in configs/speech/recorded.yaml
-    corpora = RecordedCorpora(shares, dict.fromkeys(shares), packages=packages)
-    every = corpora.load(TRUTH)
+    folders = ",".join(packages)
+    speech = corpora(compose_config("model_selection", ["speech=recorded", f"speech.packages=[{folders}]"]))
+    every = speech.load(TRUTH)
     recordings = [each for each in every if each.utterance.phones]
-    sides = corpora.halves[PHONE]([each.utterance for each in recordings])
+    sides = speech.halves[PHONE]([each.utterance for each in recordings])
     print(f"\n{len(recordings)} of {len(every)} utterances have phones")
     print("| labels late by | told right |\n|---|---|")
     sounds = [Sound.of(each.read()) for each in recordings]
