@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,7 @@ class Embedded:
     """Embeddings of one checkpoint.
 
     Attributes:
-        pooled: For each view and pooling ``(N, sections, D)`` float32.
+        pooled: For each view and pooling ``(n, sections, D)`` float32, of the anchors that the view has.
         frames: ``(N, FRAMES_PER_ANCHOR, D)``, frames of the anchors in the view "varied", evenly spaced.
     """
 
@@ -38,12 +38,19 @@ class Embedded:
     frames: Tensor
 
     def of(self, view: str, section: str, pooling: str) -> Tensor:
-        """Embeddings ``(N, D)`` of one section of a view; ``(N, 2 D)`` where two poolings stand side by side."""
+        """Embeddings ``(n, D)`` of one section of a view; ``(n, 2 D)`` where two poolings stand side by side."""
         if pooling == BOTH or (pooling == CONTEXT and section == ANCHOR):
             return torch.cat([self.of(view, section, FRAME), self.of(view, section, MEAN)], dim=1)
         if pooling == CONTEXT:
             return self.of(view, section, FRAME)
         return self.pooled[view, pooling][:, VIEWS[view].index(section)]
+
+    def has(self, view: str) -> bool:
+        """Whether the view is there, with all of its sections."""
+        return all(
+            (view, pooling) in self.pooled and self.pooled[view, pooling].shape[1] == len(VIEWS[view])
+            for pooling in KEPT
+        )
 
     def is_finite(self) -> bool:
         """Whether no embedding holds NaN or infinity, as those of a diverged model do."""
@@ -51,17 +58,24 @@ class Embedded:
 
 
 @torch.inference_mode()
-def embed(encode: Callable[[Tensor], Tensor], sections: Sections, segment_seconds: dict[str, float]) -> Embedded:
+def embed(
+    encode: Callable[[Tensor], Tensor],
+    sections: Sections,
+    segment_seconds: Mapping[str, float],
+    views: Sequence[str] = tuple(VIEWS),
+) -> Embedded:
     """Encode every section on its own.
 
     Args:
         encode: ``(B, T)`` float32 waveforms -> ``(B, T', D)``.
         sections: What is encoded.
         segment_seconds: Length of the sections of each view.
+        views: Those that are. There are ``frames`` where "varied" is among them.
     """
-    pooled: dict[tuple[str, str], list[Tensor]] = {(view, pooling): [] for view in VIEWS for pooling in KEPT}
+    pooled: dict[tuple[str, str], list[Tensor]] = {(view, pooling): [] for view in views for pooling in KEPT}
     frames = []
-    for view, names in VIEWS.items():
+    for view in views:
+        names = VIEWS[view]
         for part in sections.views[view].split(max(1, _BATCH // len(names))):
             z = frames_of(encode, part.flatten(0, 1).float() / 32768).unflatten(0, part.shape[:2])
             edge = max(1, round(z.shape[2] * EDGE_SECONDS / segment_seconds[view]))
@@ -72,7 +86,9 @@ def embed(encode: Callable[[Tensor], Tensor], sections: Sections, segment_second
             if view == VARIED:
                 at = (torch.arange(FRAMES_PER_ANCHOR) + 0.5) / FRAMES_PER_ANCHOR * z.shape[2]
                 frames.append(z[:, names.index(ANCHOR)][:, at.long()])
-    return Embedded({key: torch.cat(parts) for key, parts in pooled.items()}, torch.cat(frames))
+    return Embedded(
+        {key: torch.cat(parts) for key, parts in pooled.items()}, torch.cat(frames) if frames else torch.empty(0)
+    )
 
 
 def frames_of(encode: Callable[[Tensor], Tensor], waveforms: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from torch import Tensor
 
 _EPS = 1e-7
+QUALITIES = ("silhouette", "calinski_harabasz", "davies_bouldin", "explained")
+"""What :func:`cluster_quality` finds."""
+
 _SILHOUETTE_ROWS = 2000
 
 
@@ -99,7 +102,7 @@ def cluster_quality(z: Tensor, num_clusters: int, seed: int = 0) -> dict[str, fl
         They take 1024 clusters of an hour of speech.
     """
     x = z.double().numpy()
-    worst = {"silhouette": -1.0, "calinski_harabasz": 0.0, "davies_bouldin": -math.inf, "explained": 0.0}
+    worst = dict(zip(QUALITIES, (-1.0, 0.0, -math.inf, 0.0), strict=True))
     total = float(np.square(x - x.mean(axis=0)).sum())
     if total <= 1e-12 * max(1.0, float(np.square(x).sum())):
         return worst

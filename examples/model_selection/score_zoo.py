@@ -3,7 +3,7 @@
     python examples/model_selection/score_zoo.py zoo=small
 
 Each checkpoint's embeddings go to `embeddings/`, its accuracies to `truth/` and its scores to `scores/`, all in
-the zoo's folder. Delete `scores/` to score the kept embeddings anew.
+the zoo's folder. What a grid that has grown asks for is added. Delete `scores/` to score the kept embeddings anew.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from omegaconf import DictConfig
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from lightning_mi.examples.model_selection.encode import Embedded, embed
-from lightning_mi.examples.model_selection.scores import as_json, labelled, score_all
-from lightning_mi.examples.model_selection.sections import SHORT, VIEWS, SectionCutter, Sections
-from lightning_mi.examples.model_selection.speech import SCORE, TRUTH, ZooData
-from lightning_mi.examples.model_selection.truth import TruthSpeech, accuracies, truth_speech
-from lightning_mi.examples.model_selection.zoo import Checkpoint, channel, corpora, trained
+from lightning_mi.examples.model_selection.scores import as_json, labelled, score_all, score_names
+from lightning_mi.examples.model_selection.sections import VARIED, VIEWS, Sections
+from lightning_mi.examples.model_selection.speech import SCORE, ZooData
+from lightning_mi.examples.model_selection.truth import TruthSpeech, accuracies
+from lightning_mi.examples.model_selection.zoo import Checkpoint, corpora, crops, cutter, trained
 
 
 class Scorer:
@@ -41,25 +41,10 @@ class Scorer:
         self.folder = Path(config.folder)
         self.device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         speech = corpora(config)
-        cutter = SectionCutter(
-            varied=channel(config, config.speech.channels.score),
-            fixed=channel(config, "fixed"),
-            segment_seconds=config.score.segment_seconds,
-            short_seconds=config.score.short_seconds,
-            pairs_per_utterance=config.score.pairs_per_utterance,
-            speed=config.score.speed,
-            seed=config.seed,
-        )
-        self.sections: Sections = cutter(speech.load(SCORE))
-        self.seconds = dict.fromkeys(VIEWS, cutter.segment_seconds) | {SHORT: cutter.short_seconds}
-        self.truth: TruthSpeech = truth_speech(
-            speech.recordings(TRUTH),
-            speech.halves,
-            config.truth.crop_seconds,
-            config.truth.frames,
-            config.truth.crops,
-            seed=config.seed,
-        )
+        cut = cutter(config)
+        self.sections: Sections = cut(speech.load(SCORE))
+        self.seconds = cut.seconds
+        self.truth: TruthSpeech = crops(config, speech)
         self.validation = ZooData([], speech.recordings(SCORE)[: config.score.validation_utterances], 32, 1.0)
         self.validation.setup()
 
@@ -70,23 +55,30 @@ class Scorer:
             module = checkpoint.run.restore(checkpoint.step).to(self.device)
             values = accuracies(lambda waveforms: module(waveforms.to(self.device)), self.truth)
             write_json(truth, values | {"validation_loss": self._validation_loss(module)})
-        if not scores.exists():
-            embedded = self._embedded(checkpoint)
-            start = time.perf_counter()
-            found: dict[str, Any] = {"finite": embedded.is_finite(), "scores": {}, "labelled": {}}
-            if found["finite"]:
-                found["scores"] = as_json(score_all(embedded, self.sections.groups))
-                found["labelled"] = as_json(labelled(embedded, self.sections))
-            write_json(scores, found | {"seconds": time.perf_counter() - start})
+        found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {}
+        if not found.get("finite", True) or score_names() <= found.get("scores", {}).keys():
+            return
+        embedded = self._embedded(checkpoint)
+        start = time.perf_counter()
+        found["finite"] = embedded.is_finite()
+        if found["finite"]:
+            known = found.setdefault("scores", {})
+            known |= as_json(score_all(embedded, self.sections, known))
+            found["labelled"] = found.get("labelled") or as_json(labelled(embedded, self.sections))
+        found["seconds"] = found.get("seconds", 0.0) + time.perf_counter() - start
+        write_json(scores, found)
 
     def _embedded(self, checkpoint: Checkpoint) -> Embedded:
+        """The kept embeddings, with those of views that are new."""
         path = self._path("embeddings", checkpoint, "pt")
-        if path.exists():
-            kept = torch.load(path, weights_only=True)
-            return Embedded(**kept)
+        kept = Embedded(**torch.load(path, weights_only=True)) if path.exists() else Embedded({}, torch.empty(0))
+        views = [view for view in VIEWS if not kept.has(view)]
+        if not views:
+            return kept
         module = checkpoint.run.restore(checkpoint.step).to(self.device)
-        embedded = embed(lambda waveforms: module(waveforms.to(self.device)), self.sections, self.seconds)
-        partial = path.with_suffix(".partial")
+        embedded = embed(lambda waveforms: module(waveforms.to(self.device)), self.sections, self.seconds, views)
+        embedded = Embedded(kept.pooled | embedded.pooled, embedded.frames if VARIED in views else kept.frames)
+        partial = path.with_suffix(f".partial{os.getpid()}")
         torch.save({"pooled": embedded.pooled, "frames": embedded.frames}, partial)
         partial.rename(path)
         return embedded

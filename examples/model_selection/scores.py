@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +15,20 @@ from lightning_mi import MIEstimate, labeled_mi_bound, mi_bound
 
 from .encode import BOTH, CONTEXT, EDGE, FRAME, MEAN, Embedded
 from .local import Score, conditional_bound, conditional_difference, residual_bound
-from .rivals import alpha_req, cluster_quality, lidar, rankme
-from .sections import AGAIN, ANCHOR, FAR, INDEPENDENT, LATER, NEAR, REVOICED, VARIED, VIEWS, Sections
+from .rivals import QUALITIES, alpha_req, cluster_quality, lidar, rankme
+from .sections import (
+    AGAIN,
+    ANCHOR,
+    FAR,
+    INDEPENDENT,
+    LATER,
+    LONG,
+    NEAR,
+    REVOICED,
+    VARIED,
+    VIEWS,
+    Sections,
+)
 from .truth import LANGUAGE, PHONE, VOICE, phone_at
 
 CLUSTERS = 32
@@ -40,6 +54,7 @@ class Setting:
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         num_clusters: K.
         probe: As that of :func:`lightning_mi.mi_bound`.
+        among: Another view whose anchors alone are taken; empty for all that the view has.
     """
 
     view: str
@@ -48,17 +63,20 @@ class Setting:
     quantizer: str
     num_clusters: int = CLUSTERS
     probe: str = "linear"
+    among: str = ""
 
     @property
     def name(self) -> str:
         """Of the setting; a linear probe is not said."""
         probe = "" if self.probe == "linear" else f"/{self.probe}"
-        return f"{self.view}/{self.partner}/{self.pooling}/{self.quantizer}{self.num_clusters}{probe}"
+        among = f"/among {self.among}" if self.among else ""
+        return f"{self.view}/{self.partner}/{self.pooling}/{self.quantizer}{self.num_clusters}{probe}{among}"
 
 
 def settings() -> Iterator[Setting]:
     """All that are tried: every quantiser in every view, pooling and partner; where each section has a channel
-    of its own, more poolings, other numbers of clusters and other probes."""
+    of its own, more poolings, other numbers of clusters and other probes; and, beside the long sections, the usual
+    ones of the anchors that have room for those."""
     for view, names in VIEWS.items():
         for partner in (*names[1:], AGAIN) if view == INDEPENDENT else names[1:]:
             for pooling in _poolings(view, partner):
@@ -71,10 +89,13 @@ def settings() -> Iterator[Setting]:
                 yield Setting(INDEPENDENT, partner, pooling, quantizer, num_clusters)
             for probe in PROBES:
                 yield Setting(INDEPENDENT, partner, pooling, "canonical", probe=probe)
+    for pooling in (MEAN, FRAME):
+        for quantizer in QUANTIZERS:
+            yield Setting(INDEPENDENT, NEAR, pooling, quantizer, among=LONG)
 
 
 def _poolings(view: str, partner: str) -> tuple[str, ...]:
-    if view == INDEPENDENT and partner != AGAIN:
+    if view == INDEPENDENT and partner in (NEAR, FAR):
         return (MEAN, FRAME, EDGE, BOTH, CONTEXT)
     return (MEAN, FRAME, EDGE) if view in (VARIED, INDEPENDENT) else (MEAN, FRAME)
 
@@ -87,92 +108,132 @@ def partner_of(embedded: Embedded, setting: Setting) -> Tensor:
     return embedded.of(setting.view, setting.partner, setting.pooling)
 
 
-def score_all(embedded: Embedded, groups: Tensor) -> dict[str, Score]:
+def bound_of(embedded: Embedded, sections: Sections, setting: Setting) -> MIEstimate:
+    """The bound in one setting."""
+    anchor, partner = embedded.of(setting.view, ANCHOR, setting.pooling), partner_of(embedded, setting)
+    rows = sections.rows[setting.view]
+    if setting.among:
+        kept = torch.isin(rows, sections.rows[setting.among])
+        anchor, partner, rows = anchor[kept], partner[kept], rows[kept]
+    return mi_bound(
+        anchor,
+        partner,
+        setting.num_clusters,
+        sections.groups[rows],
+        quantizer=setting.quantizer,
+        probe=setting.probe,
+    )
+
+
+_Wanted = dict[str, Callable[[], Score]]  # how a score is found, by its name
+
+
+def score_all(embedded: Embedded, sections: Sections, known: Container[str] = ()) -> dict[str, Score]:
     """Scores without labels of one checkpoint.
 
     Args:
-        embedded: Its embeddings, finite.
-        groups: ``(N,)`` int64, the utterances.
+        embedded: Its embeddings of ``sections``, finite.
+        sections: The same.
+        known: Names that need not be scored.
 
     Returns:
         By name. Names begin with "bound" where the value is a lower bound on a mutual information, held out. The
         standard error is NaN where the score has none.
     """
-    scores: dict[str, Score] = {}
-    estimates = {}
-    for setting in settings():
-        anchor = embedded.of(setting.view, ANCHOR, setting.pooling)
-        partner = partner_of(embedded, setting)
-        estimates[setting] = mi_bound(
-            anchor, partner, setting.num_clusters, groups, quantizer=setting.quantizer, probe=setting.probe
-        )
-        scores[f"bound/{setting.name}"] = Score(estimates[setting].bound, estimates[setting].stderr)
-        scores[f"share/{setting.name}"] = _share(estimates[setting])
-    scores |= _differences(estimates)
-    scores |= _local(embedded, groups)
-    scores |= _rivals(embedded)
-    return scores
+    wanted = _wanted(embedded, sections)
+    return {name: score() for name, score in wanted.items() if name not in known}
 
 
-def _share(estimate: MIEstimate) -> Score:
-    """The bound as a share of H(c): it takes away what a larger entropy alone brings. Not a bound."""
-    entropy = max(estimate.entropy, 1e-9)
-    return Score(estimate.bound / entropy, estimate.stderr / entropy)
+def score_names() -> set[str]:
+    """Names of all that :func:`score_all` finds."""
+    return set(_wanted(None, None))
 
 
-def _differences(estimates: dict[Setting, MIEstimate]) -> dict[str, Score]:
-    """Near minus far: differences of two bounds, which are not bounds."""
-    found = {}
-    for setting, near in estimates.items():
-        if setting.partner == FAR:
-            continue
-        far = estimates[replace(setting, partner=FAR)]
-        assert near.scores is not None
-        assert far.scores is not None
-        found[f"difference/{setting.name}"] = Score(*near.scores.gain_over(far.scores))
-        found[f"share difference/{setting.name}"] = Score(_share(near).value - _share(far).value, math.nan)
+def _wanted(embedded: Any, sections: Any) -> _Wanted:
+    """Nothing is looked at until a score is asked for."""
+    estimate = functools.cache(functools.partial(bound_of, embedded, sections))
+    return _bounds(estimate) | _local(embedded, sections) | _rivals(embedded)
+
+
+def _bounds(estimate: Callable[[Setting], MIEstimate]) -> _Wanted:
+    """Every bound, as a share of H(c), which takes away what a larger entropy alone brings and is not a bound, and
+    where there is a far section near minus far: differences of two bounds, which are not bounds."""
+
+    def bound(setting: Setting) -> Score:
+        return Score(estimate(setting).bound, estimate(setting).stderr)
+
+    def share(setting: Setting) -> Score:
+        entropy = max(estimate(setting).entropy, 1e-9)
+        return Score(estimate(setting).bound / entropy, estimate(setting).stderr / entropy)
+
+    def less_far(setting: Setting, far: Setting) -> Score:
+        return difference(estimate(setting), estimate(far))
+
+    def less_far_share(setting: Setting, far: Setting) -> Score:
+        return Score(share(setting).value - share(far).value, math.nan)
+
+    every = list(settings())
+    found: _Wanted = {}
+    for setting in every:
+        found[f"bound/{setting.name}"] = functools.partial(bound, setting)
+        found[f"share/{setting.name}"] = functools.partial(share, setting)
+    for setting in every:
+        far = replace(setting, partner=FAR)
+        if setting.partner != FAR and far in every:
+            found[f"difference/{setting.name}"] = functools.partial(less_far, setting, far)
+            found[f"share difference/{setting.name}"] = functools.partial(less_far_share, setting, far)
     return found
 
 
-def _local(embedded: Embedded, groups: Tensor) -> dict[str, Score]:
-    found = {}
-    pairs = [(view, NEAR) for view in VIEWS] + [(VARIED, LATER), (REVOICED, AGAIN)]
+def difference(near: MIEstimate, far: MIEstimate) -> Score:
+    """Near minus far, pair by pair."""
+    assert near.scores is not None
+    assert far.scores is not None
+    return Score(*near.scores.gain_over(far.scores))
+
+
+def _local(embedded: Embedded, sections: Sections) -> _Wanted:
+    def local(kind: str, view: str, partner: str, pooling: str, quantizer: str) -> Score:
+        z_a, z_b = embedded.of(view, ANCHOR, pooling), embedded.of(view, partner, pooling)
+        far = embedded.of(view, FAR, MEAN)
+        return _LOCAL[kind](z_a, z_b, far, CLUSTERS, sections.groups, quantizer=quantizer)
+
+    found: _Wanted = {}
+    pairs = [(view, NEAR) for view in VIEWS if FAR in VIEWS[view]] + [(VARIED, LATER), (REVOICED, AGAIN)]
     for view, partner in pairs:
         for pooling in (FRAME, EDGE) if view == VARIED or partner == AGAIN else (FRAME,):
-            z_a, z_b = embedded.of(view, ANCHOR, pooling), embedded.of(view, partner, pooling)
-            far = embedded.of(view, FAR, MEAN)
             for quantizer in ("whitened", "canonical") if view == INDEPENDENT else ("whitened",):
-                name = f"{view}/{partner}/{pooling}/{quantizer}{CLUSTERS}"
-                for kind, score in _LOCAL.items():
-                    found[f"{kind}/{name}"] = score(z_a, z_b, far, CLUSTERS, groups, quantizer=quantizer)
+                for kind in _LOCAL:
+                    name = f"{kind}/{view}/{partner}/{pooling}/{quantizer}{CLUSTERS}"
+                    found[name] = functools.partial(local, kind, view, partner, pooling, quantizer)
     return found
 
 
-def _rivals(embedded: Embedded) -> dict[str, Score]:
-    frames = embedded.frames.flatten(0, 1)
-    pooled = embedded.of(VARIED, ANCHOR, MEAN)
-    of_utterance = embedded.pooled[VARIED, MEAN]
-    augmented = torch.stack(
-        [
-            embedded.of(VARIED, ANCHOR, MEAN),
-            embedded.of(INDEPENDENT, ANCHOR, MEAN),
-            embedded.of(REVOICED, ANCHOR, MEAN),
-            embedded.of(REVOICED, AGAIN, MEAN),
-        ],
-        dim=1,
-    )
-    values = {
-        "RankMe/frames": rankme(frames),
-        "RankMe/pooled": rankme(pooled),
-        "alpha-ReQ/frames": -abs(alpha_req(frames) - 1),
-        "alpha-ReQ/pooled": -abs(alpha_req(pooled) - 1),
-        "LiDAR/sections": lidar(of_utterance),
-        "LiDAR/augmented": lidar(augmented),
+def _rivals(embedded: Embedded) -> _Wanted:
+    @functools.cache
+    def quality(num_clusters: int) -> dict[str, float]:
+        return cluster_quality(embedded.frames.flatten(0, 1), num_clusters)
+
+    def augmented() -> Tensor:
+        views = ((VARIED, ANCHOR), (INDEPENDENT, ANCHOR), (REVOICED, ANCHOR), (REVOICED, AGAIN))
+        return torch.stack([embedded.of(view, section, MEAN) for view, section in views], dim=1)
+
+    values: dict[str, Callable[[], float]] = {
+        "RankMe/frames": lambda: rankme(embedded.frames.flatten(0, 1)),
+        "RankMe/pooled": lambda: rankme(embedded.of(VARIED, ANCHOR, MEAN)),
+        "alpha-ReQ/frames": lambda: -abs(alpha_req(embedded.frames.flatten(0, 1)) - 1),
+        "alpha-ReQ/pooled": lambda: -abs(alpha_req(embedded.of(VARIED, ANCHOR, MEAN)) - 1),
+        "LiDAR/sections": lambda: lidar(embedded.pooled[VARIED, MEAN]),
+        "LiDAR/augmented": lambda: lidar(augmented()),
     }
     for num_clusters in (32, 256):
-        for name, value in cluster_quality(frames, num_clusters).items():
-            values[f"clusters/{name}{num_clusters}"] = value
-    return {name: Score(value, math.nan) for name, value in values.items()}
+        for name in QUALITIES:
+            values[f"clusters/{name}{num_clusters}"] = functools.partial(
+                lambda name, num_clusters: quality(num_clusters)[name], name, num_clusters
+            )
+    return {
+        name: functools.partial(lambda value: Score(value(), math.nan), value) for name, value in values.items()
+    }
 
 
 def labelled(embedded: Embedded, sections: Sections) -> dict[str, Score]:

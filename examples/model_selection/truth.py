@@ -113,8 +113,11 @@ def phone_at(phones: Sequence[Phone], seconds: float) -> str | None:
 
 
 @torch.inference_mode()
-def accuracies(encode: Callable[[Tensor], Tensor], speech: TruthSpeech) -> dict[str, float]:
-    """Accuracy of linear probes for phones (of frames), and voices and languages (of the mean over the crop).
+def accuracies(
+    encode: Callable[[Tensor], Tensor], speech: TruthSpeech, truths: Sequence[str] = TRUTHS
+) -> dict[str, float]:
+    """Accuracy of linear probes for phones (of frames), and voices and languages (of the mean over the crop), as
+    far as ``truths`` names them.
 
     Both halves are tested, each by a probe that was fitted to the other; what the halves do not share is for the
     corpus to say.
@@ -126,14 +129,13 @@ def accuracies(encode: Callable[[Tensor], Tensor], speech: TruthSpeech) -> dict[
         at = (seconds / speech.crop_seconds * z.shape[1]).long().clamp(max=z.shape[1] - 1)
         frames.append(z.gather(1, at[:, :, None].expand(-1, -1, z.shape[2])))
     mean, frame = torch.cat(means).double().numpy(), torch.cat(frames).double()
-    per_frame = frame.shape[1]
-    of_frames = np.repeat(speech.halves[PHONE], per_frame)
-    phones = speech.phones.reshape(-1)
-    return {
-        PHONE: probe_accuracy(frame.flatten(0, 1).numpy(), phones, of_frames, fewest=_FEWEST),
-        VOICE: probe_accuracy(mean, speech.voices, speech.halves[VOICE]),
-        LANGUAGE: probe_accuracy(mean, speech.languages, speech.halves[LANGUAGE]),
+    half = dict(speech.halves) | {PHONE: np.repeat(speech.halves[PHONE], frame.shape[1])}
+    asked = {
+        PHONE: (frame.flatten(0, 1).numpy(), speech.phones.reshape(-1), _FEWEST),
+        VOICE: (mean, speech.voices, 1),
+        LANGUAGE: (mean, speech.languages, 1),
     }
+    return {name: probe_accuracy(*asked[name][:2], half[name], fewest=asked[name][2]) for name in truths}
 
 
 def probe_accuracy(

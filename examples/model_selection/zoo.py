@@ -12,7 +12,9 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from .channel import Channel
-from .speech import Corpora
+from .sections import SectionCutter
+from .speech import TRUTH, Corpora
+from .truth import TruthSpeech, truth_speech
 
 UNTRAINED = "untrained"
 
@@ -129,3 +131,31 @@ def channel(config: DictConfig, name: str) -> Channel:
     """The channel of that name in ``config.channels``."""
     ranges = {str(key): (float(low), float(high)) for key, (low, high) in config.channels[name].items()}
     return Channel(ranges["gain_db"], ranges["tilt_db"], ranges["snr_db"])
+
+
+def cutter(config: DictConfig) -> SectionCutter:
+    """How the sections are cut that are scored."""
+    return SectionCutter(
+        varied=channel(config, config.speech.channels.score),
+        fixed=channel(config, "fixed"),
+        strong=channel(config, "strong"),
+        segment_seconds=config.score.segment_seconds,
+        short_seconds=config.score.short_seconds,
+        brief_seconds=config.score.brief_seconds,
+        long_seconds=config.score.long_seconds,
+        pairs_per_utterance=config.score.pairs_per_utterance,
+        speed=config.score.speed,
+        seed=config.seed,
+    )
+
+
+def crops(config: DictConfig, speech: Corpora) -> TruthSpeech:
+    """What the truth is measured on."""
+    return truth_speech(
+        speech.recordings(TRUTH),
+        speech.halves,
+        config.truth.crop_seconds,
+        config.truth.frames,
+        config.truth.crops,
+        seed=config.seed,
+    )

@@ -112,6 +112,7 @@ class APCModule(pl.LightningModule):
             nn.GRU(hidden if i else n_mels, hidden, batch_first=True) for i in range(num_layers)
         )
         self.dropout = nn.Dropout(dropout)
+        self.encoded = nn.Identity()  # the output, a name for whoever listens to layers
         self.head = nn.Linear(hidden, n_mels)
         self._fit = (fit_utterances, seed)
         self._optim = (lr, weight_decay, warmup_steps, total_steps)
@@ -145,7 +146,8 @@ class APCModule(pl.LightningModule):
             y: Tensor
             y, _ = layer(x if i == 0 else self.dropout(x))
             x = x + y if i else y
-        return x
+        encoded: Tensor = self.encoded(x)
+        return encoded
 
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         waveforms = batch["waveforms"]

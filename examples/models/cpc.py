@@ -82,6 +82,7 @@ class CPCModule(pl.LightningModule):
         self.local = nn.Sequential(
             nn.Conv1d(n_mels, 2 * dim, kernel_size=2, stride=2), nn.ReLU(), nn.Conv1d(2 * dim, dim, kernel_size=1)
         )
+        self.encoded = nn.Identity()  # z as (B, frames, dim), a name for whoever listens to layers
         self.context = nn.GRU(dim, hidden, num_layers, batch_first=True)
         self.predictors = nn.ModuleList(nn.Linear(hidden, dim, bias=False) for _ in range(horizon))
         self._fit = (fit_utterances, seed)
@@ -117,7 +118,7 @@ class CPCModule(pl.LightningModule):
         return self._encode(waveforms)[1]
 
     def _encode(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        z: Tensor = self.local(self.features(waveforms).transpose(1, 2)).transpose(1, 2)
+        z: Tensor = self.encoded(self.local(self.features(waveforms).transpose(1, 2)).transpose(1, 2))
         c: Tensor = self.context(z)[0]
         return z, c
 

@@ -50,9 +50,13 @@ from lightning_mi.examples.model_selection.scores import settings
 from lightning_mi.examples.model_selection.sections import (
     AGAIN,
     ANCHOR,
+    BRIEF,
     FAR,
     FIXED,
+    HARSH,
     INDEPENDENT,
+    LATER,
+    LONG,
     NEAR,
     REVOICED,
     SHORT,
@@ -422,12 +426,14 @@ def test_noise_has_the_level_of_the_speech_and_nothing_else(corpora):
 
 def test_sections_are_heard_in_every_view(corpora):
     recordings = corpora.load(SCORE)
-    cutter = SectionCutter(varied=PLAIN, fixed=PLAIN)
+    cutter = SectionCutter(varied=PLAIN, fixed=PLAIN, strong=PLAIN)
     sections = cutter(recordings)
-    count = len(sections.groups)
+    every = torch.arange(len(sections.groups))
     for view, names in VIEWS.items():
-        length = 3200 if view == SHORT else 8000
-        assert sections.views[view].shape == (count, len(names), length)
+        length = {SHORT: 3200, BRIEF: 4000, LONG: 16000}.get(view, 8000)
+        assert cutter.seconds[view] * 16000 == length
+        assert sections.views[view].shape == (len(sections.rows[view]), len(names), length)
+        assert view == LONG or torch.equal(sections.rows[view], every)
 
     def of(view, name):
         return sections.views[view][:, VIEWS[view].index(name)].int()
@@ -437,6 +443,21 @@ def test_sections_are_heard_in_every_view(corpora):
     assert (of(VARIED, NEAR) - of(INDEPENDENT, NEAR)).abs().max() <= 1
     assert (of(SHORT, ANCHOR) - of(VARIED, ANCHOR)[:, -3200:]).abs().max() <= 1
     assert (of(SHORT, NEAR) - of(VARIED, NEAR)[:, :3200]).abs().max() <= 1
+    assert (of(BRIEF, ANCHOR) - of(VARIED, ANCHOR)[:, -4000:]).abs().max() <= 1
+    assert (of(BRIEF, FAR) - of(VARIED, FAR)[:, :4000]).abs().max() <= 1
+    assert (of(HARSH, FAR) - of(VARIED, FAR)).abs().max() <= 1
+    assert (of(INDEPENDENT, LATER) - of(VARIED, LATER)).abs().max() <= 1
+    # Long sections hold the others, and are where a second lies on both sides of the border.
+    rows = sections.rows[LONG]
+    assert 0 < len(rows) < len(every)
+    assert (of(LONG, ANCHOR)[:, 8000:] - of(VARIED, ANCHOR)[rows]).abs().max() <= 1
+    assert (of(LONG, NEAR)[:, :8000] - of(VARIED, NEAR)[rows]).abs().max() <= 1
+    lengths = {r.utterance.id: len(r.read()) / 16000 for r in recordings}
+    room = [
+        1 <= end <= lengths[sections.utterances[group].id] - 1
+        for end, group in zip(sections.ends.tolist(), sections.groups.tolist(), strict=True)
+    ]
+    assert rows.tolist() == [row for row, fits in enumerate(room) if fits]
     # The neighbour begins where the anchor ends.
     owner = recordings[[r.utterance for r in recordings].index(sections.utterances[sections.groups[0]])].read()
     start = round(float(sections.ends[0]) * 16000)
@@ -447,7 +468,7 @@ def test_sections_are_heard_in_every_view(corpora):
 
 
 def test_poolings(corpora):
-    sections = SectionCutter(varied=VARYING, fixed=PLAIN)(corpora.load(SCORE)[:3])
+    sections = SectionCutter(varied=VARYING, fixed=PLAIN, strong=VARYING)(corpora.load(SCORE)[:3])
 
     def encode(waveforms):
         return waveforms.unfold(1, 400, 400).square()  # (B, 20, 400)
@@ -473,7 +494,8 @@ def test_poolings(corpora):
 def test_every_setting_has_a_name_of_its_own_and_a_twin_that_is_far():
     every = list(settings())
     assert len({setting.name for setting in every}) == len(every)
-    assert all(replace(setting, partner=FAR) in every for setting in every)
+    twins = {setting for setting in every if replace(setting, partner=FAR) in every}
+    assert all(setting.among == LONG or setting.view == LONG for setting in set(every) - twins)
 
 
 # ---- truth
