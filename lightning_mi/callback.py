@@ -20,12 +20,10 @@ from lightning_mi.distributed import gather
 from lightning_mi.embedding import Encoder, Pooling, find_encoder
 from lightning_mi.epoch import (
     BEST_LAYER,
-    FIT_PAIRS_PER_CLUSTER,
     Key,
     NoEstimateError,
     NullControl,
     ValidationEpoch,
-    affordable_clusters,
 )
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
@@ -37,6 +35,7 @@ from lightning_mi.log_mel import log_mel
 from lightning_mi.memory import Memory
 from lightning_mi.metric import LabeledMIBound, MIBound, NullBound
 from lightning_mi.names import details, labeled_details
+from lightning_mi.num_clusters import FIT_PAIRS_PER_CLUSTER, affordable_clusters, suitable_clusters
 from lightning_mi.pictures import Pictures, lay_out
 from lightning_mi.segments import SectionSampler, parse_gaps
 from lightning_mi.setting import choose_setting
@@ -90,7 +89,9 @@ class MIBoundCallback(Callback):
     end of the epoch.
 
     Args:
-        num_clusters: K of the k-means. Lowered, with one warning, where there are fewer than 8 pairs for each.
+        num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, where the
+            bound of speech models is highest. Lowered, with one warning, where there are fewer than 8 pairs for
+            each.
         max_pairs: The most pairs that are used. Where there are more, first pairs of all utterances come first.
         segment_seconds: Length of a section.
         gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
@@ -182,7 +183,7 @@ class MIBoundCallback(Callback):
 
     def __init__(
         self,
-        num_clusters: int = 128,
+        num_clusters: int | None = None,
         max_pairs: int = 4096,
         segment_seconds: float = 0.5,
         gap_seconds: float | str | Sequence[float | str] = "near",
@@ -207,7 +208,8 @@ class MIBoundCallback(Callback):
         channels: Channels | None = None,
     ) -> None:
         super().__init__()
-        check_positive_int("num_clusters", num_clusters)
+        if num_clusters is not None:
+            check_positive_int("num_clusters", num_clusters)
         check_positive_int("max_pairs", max_pairs)
         check_positive_int("pairs_per_utterance", pairs_per_utterance)
         check_positive_number("sample_rate", sample_rate, "samples (with `time_dim` frames) a second")
@@ -435,7 +437,7 @@ class MIBoundCallback(Callback):
         with epoch.clock():
             try:
                 epoch.share()
-                clusters = self._affordable_clusters(epoch.num_pairs)
+                clusters = self._clusters_for(epoch.num_pairs)
                 metric = partial(MIBound, clusters, self.seed, self.quantizer, self.probe)
                 starts = self._starts if trainer.state.fn == "fit" else None
                 estimates = epoch.estimates(metric, self.headline, starts)
@@ -520,13 +522,14 @@ class MIBoundCallback(Callback):
             return waveforms_in_batch(batch, self._layout)
         return check_waveforms(self.batch_to_waveforms(batch), batch, self._layout)
 
-    def _affordable_clusters(self, num_pairs: int) -> int:
-        affordable = affordable_clusters(self.num_clusters, num_pairs)
-        if affordable < self.num_clusters:
+    def _clusters_for(self, num_pairs: int) -> int:
+        wanted = suitable_clusters(num_pairs) if self.num_clusters is None else self.num_clusters
+        affordable = affordable_clusters(wanted, num_pairs)
+        if self.num_clusters is not None and affordable < self.num_clusters:
             self._say(
                 "clusters",
                 f"{self._name} lowers `num_clusters` from {self.num_clusters} to {affordable}: {num_pairs} pairs "
-                f"leave fewer than {FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Set it, raise "
+                f"leave fewer than {FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Leave it at None, raise "
                 "`pairs_per_utterance`, or validate on more utterances.",
             )
         return affordable

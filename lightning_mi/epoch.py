@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,6 @@ from lightning_mi.sketch import SKETCH_SIZE
 from lightning_mi.strategies import ModelAccess
 
 FEWEST_PAIRS = 4  # two to fit on and two to score
-FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls
 
 Key = tuple[str, str]  # the names of a layer and of a gap, or of labels
 BEST_LAYER = "best"
@@ -48,19 +46,6 @@ _BAD_INPUT = (ValueError, MemoryError, torch.OutOfMemoryError)
 
 class NoEstimateError(Exception):
     """There is nothing to estimate from; the message says why."""
-
-
-def affordable_clusters(num_clusters: int, num_pairs: int) -> int:
-    """``num_clusters``, or fewer where pairs are few.
-
-    Fewer is a power of two, so that one pair more or less from epoch to epoch changes nothing.
-
-    Example:
-        >>> affordable_clusters(128, num_pairs=1024), affordable_clusters(128, num_pairs=700)
-        (128, 64)
-    """
-    most = max(1, num_pairs // 2 // FIT_PAIRS_PER_CLUSTER)
-    return num_clusters if num_clusters <= most else 2 ** int(math.log2(most))
 
 
 @dataclass(frozen=True)

@@ -475,10 +475,9 @@ BATCHES = {
 @pytest.mark.parametrize("make", BATCHES.values(), ids=BATCHES)
 def test_batch_structures(make):
     trainer = quiet_trainer(callbacks=[MIBoundCallback()])
-    with pytest.warns(UserWarning, match="lowers `num_clusters` from 128 to 16"):
-        (logged,) = trainer.validate(Structured(), batches(make), verbose=False)
+    (logged,) = trainer.validate(Structured(), batches(make), verbose=False)
     assert logged["mi_bound/pairs"] == 128
-    reference = quiet_trainer(callbacks=[MIBoundCallback(num_clusters=16)])
+    reference = quiet_trainer(callbacks=[MIBoundCallback(num_clusters=4)])
     (expected,) = reference.validate(trainer.lightning_module, batches(BATCHES["tuple"]), verbose=False)
     assert logged["val/mi_bound"] == pytest.approx(expected["val/mi_bound"], abs=1e-5)
 
@@ -516,10 +515,9 @@ def test_output_structures(output):
 )
 def test_known_models_need_no_argument(model):
     trainer = quiet_trainer(callbacks=[MIBoundCallback()])
-    with pytest.warns(UserWarning, match="lowers `num_clusters`"):
-        (logged,) = trainer.validate(
-            Structured(model()), batches(BATCHES["namedtuple, torchaudio's recipe"]), verbose=False
-        )
+    (logged,) = trainer.validate(
+        Structured(model()), batches(BATCHES["namedtuple, torchaudio's recipe"]), verbose=False
+    )
     assert logged["mi_bound/pairs"] == 128
     assert 0 <= logged["val/mi_bound"] <= logged["mi_bound/ceiling"]
 
@@ -855,6 +853,14 @@ def test_few_pairs_lower_the_number_of_clusters(count, clusters):
     assert 0 <= logged["val/mi_bound"] <= math.log(clusters)
     assert len(said) == 1
     assert f"lowers `num_clusters` from 8 to {clusters}: {count} pairs" in said[0]
+
+
+@pytest.mark.parametrize(("count", "clusters"), [(4, 1), (16, 2), (127, 4), (255, 4), (256, 8)])
+def test_the_number_of_clusters_suits_the_pairs(count, clusters):
+    logged, said = validate(batches=loader(utterances(count)), num_clusters=None)
+    assert logged["mi_bound/pairs"] == count
+    assert logged["mi_bound/ceiling"] == pytest.approx(math.log(clusters))
+    assert not said  # nobody has asked for more
 
 
 class Quiet(TinySpeechModel):

@@ -117,15 +117,19 @@ class Zoo:
         return np.stack([statistic(self.of_runs(rng.choice(names, len(names)))) for _ in range(times)])
 
     def halves(self, rng: np.random.Generator) -> tuple[Zoo, Zoo]:
-        """Two halves of the runs at random, with half of each objective's honest and half of its bad ones in each;
-        an odd one goes to either."""
-        sides: tuple[list[int], list[int]] = ([], [])
-        for runs in self._strata():
-            order = rng.permutation(runs)
-            turn = int(rng.integers(2))
-            for place, run in enumerate(order.tolist()):
-                sides[(place + turn) % 2].append(run)
-        return self.of_runs(sides[0]), self.of_runs(sides[1])
+        """Two halves of the runs at random, as many in each, with half of each objective's honest and half of its
+        bad ones in each, as far as their numbers are even.
+
+        Raises:
+            ValueError: If there is one run only.
+        """
+        if len(np.unique(self.runs)) < 2:
+            raise ValueError(
+                "runs: got one, expected at least two, of which one half chooses and the other judges"
+            )
+        order = np.concatenate([rng.permutation(runs) for runs in self._strata()])
+        turn = int(rng.integers(2))
+        return self.of_runs(order[turn::2]), self.of_runs(order[1 - turn :: 2])
 
     def _strata(self) -> Iterator[NDArray[Any]]:
         for kind in np.unique(self.objectives):

@@ -5,9 +5,9 @@ r"""Say whether the highest score picks the best model: a table, two CSV files a
 They go to `report/` in the zoo's folder: `table.md`, `ranking.csv` (every score beside every truth),
 `checkpoints.csv` (every value of every checkpoint) and `model_selection.png`.
 
-A zoo that has a report may choose the settings that another is judged by, and several are reported as one:
+Zoos that have a report may choose the settings that another is judged by, and several are reported as one:
 
-    python examples/model_selection/report.py seed=1 folder=runs/seed1 report.chosen_in=runs/model_selection/full
+    python examples/model_selection/report.py seed=1 folder=runs/seed1 report.chosen_in=[runs/model_selection/full]
     python examples/model_selection/report.py seed=1 folder=runs/seed1 \
         report.together_with=[runs/model_selection/full] report.name=both
 """
@@ -180,14 +180,13 @@ def first_split(results: Results, truth: str, times: int, seed: int) -> list[str
     return [*_above_header("family | chosen by one half | Spearman on the other"), *lines]
 
 
-def short_lines(results: Results, rankings: dict[str, Ranking], fresh: dict[str, Floats]) -> list[str]:
+def short_lines(results: Results, rankings: dict[str, Ranking]) -> list[str]:
     """The README's table: what can be logged, the rivals at the settings that are best for the first truth in
-    hindsight, the validation loss and the labelled bound; regret and early stopping in percentage points. With a
-    column of what ``fresh`` runs say, where there are any."""
+    hindsight, the validation loss and the labelled bound; regret and early stopping in percentage points."""
     header, names = ["score"], logged(results)
     shown = [truth for truth in (PHONE, VOICE) if truth in rankings] or list(rankings)
     for truth in shown:
-        header += [f"{truth}s: Spearman [95 %]", *(["fresh runs"] if fresh else []), "regret", "early stopping"]
+        header += [f"{truth}s: Spearman [95 %]", "regret", "early stopping"]
     for family in RIVALS:
         names.append(results.names[choose(rankings[shown[0]].spearman, columns_of(results, family))])
     lines = []
@@ -197,15 +196,13 @@ def short_lines(results: Results, rankings: dict[str, Ranking], fresh: dict[str,
             ranking = rankings[truth]
             across = [
                 _with_interval(float(ranking.spearman[at]), ranking.draws[:, at]),
-                *([f"{fresh[truth][at]:+.2f}"] if fresh else []),
                 f"{100 * ranking.regret[at]:.1f}",
             ]
             cells += [*(across if name != LOSS else ["-"] * len(across)), f"{100 * ranking.stopping[at]:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     ceiling = ["the labelled bound on the same sections"]
     for truth in shown:
-        ceiling += [f"{spearman(results.labelled[truth][:, None], results.truth[truth])[0]:+.2f}"]
-        ceiling += ["-"] * (3 if fresh else 2)
+        ceiling += [f"{spearman(results.labelled[truth][:, None], results.truth[truth])[0]:+.2f}", "-", "-"]
     return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *lines, f"| {' | '.join(ceiling)} |"]
 
 
@@ -230,23 +227,23 @@ class Fresh:
 
     @staticmethod
     def of(results: Results, config: Any) -> Fresh | None:
-        """As ``config``, the report's, says: another zoo chose (``chosen_in``), or some runs of this one did
-        (``chosen_on``), or nothing is said of it.
+        """Those of the zoos that ``config``, the report's, names in ``chosen_in``, and ``results``; ``None`` where
+        it names none.
 
         Raises:
-            FileNotFoundError: If there is no report on the other zoo.
+            FileNotFoundError: If there is no report on one of them.
         """
-        if config.chosen_in is not None:
-            fresh, seen = in_common([results, read(Path(config.chosen_in) / "report" / CHECKPOINTS)])
-            return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of `{config.chosen_in}`")
-        seen, fresh = results.of_runs(list(config.chosen_on))
-        if not seen.checkpoints or not fresh.checkpoints:
+        folders = list(config.chosen_in)
+        if not folders:
             return None
-        return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of the other runs")
+        chose = together([read(Path(folder) / "report" / CHECKPOINTS) for folder in folders])
+        fresh, seen = in_common([results, chose])
+        names = ", ".join(f"`{folder}`" for folder in folders)
+        return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of {names}")
 
     def lines(self, truth: str, config: Any) -> list[str]:
-        """A Markdown table of what ranks the fresh runs how well: what can be logged, what the other runs choose
-        among ours, and the rivals, each at the setting that the other runs choose."""
+        """A Markdown table of what ranks the fresh runs how well: what can be logged, what the others choose
+        among ours, and the rivals, each at the setting that the others choose."""
         here = self.seen.zoo(truth).value(spearman)
         zoo = self.fresh.zoo(truth)
         values, taus, lost = zoo.value(spearman), zoo.value(kendall), zoo.value(regret)
@@ -430,9 +427,6 @@ def report(config: DictConfig) -> str:
             config.seed,
         )
         lines += truth_lines(results, rankings[truth], truth, fresh, config)
-    in_part = {}
-    if fresh is not None and len(fresh.fresh.checkpoints) < len(results.checkpoints):
-        in_part = {truth: fresh.fresh.zoo(truth).value(spearman) for truth in results.truth}
     folders = " with ".join(f"`{name}`" for name in [config.folder, *config.report.together_with])
     head = (
         f"Seed {config.seed}, {folders}: {len(results.checkpoints)} checkpoints of {len(bad)} runs "
@@ -440,7 +434,7 @@ def report(config: DictConfig) -> str:
         f"{len(results.names)} scores; left out because of NaN or infinity in their embeddings: "
         f"{', '.join(results.left_out) or 'none'}."
     )
-    text = "\n".join([head, "", *short_lines(results, rankings, in_part), *lines]) + "\n"
+    text = "\n".join([head, "", *short_lines(results, rankings), *lines]) + "\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
     write(results, folder / CHECKPOINTS)
     write_ranking(results, rankings, folder / "ranking.csv")

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -76,24 +75,10 @@ class Results:
             truth=self.truth[truth],
         )
 
-    def of_runs(self, names: Sequence[str]) -> tuple[Results, Results]:
-        """The checkpoints of the runs that ``names`` names, and the others."""
-        among = np.array([each.run in names for each in self.checkpoints])
-        return self._rows(among), self._rows(~among)
-
     def with_scores(self, names: Sequence[str]) -> Results:
         """With those scores only, in that order."""
         columns = [self.names.index(name) for name in names]
         return replace(self, names=list(names), scores=self.scores[:, columns])
-
-    def _rows(self, rows: Any) -> Results:
-        return replace(
-            self,
-            checkpoints=[each for each, kept in zip(self.checkpoints, rows, strict=True) if kept],
-            scores=self.scores[rows],
-            truth={name: values[rows] for name, values in self.truth.items()},
-            labelled={name: values[rows] for name, values in self.labelled.items()},
-        )
 
 
 def load(config: DictConfig) -> Results:

@@ -1,7 +1,9 @@
 """The zoo: its speech, its scores and its statistics against independent references, and the programs, whole."""
 
+import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from sklearn.metrics import silhouette_score
 
 from lightning_mi import mi_bound
 from lightning_mi.examples.data.utterances import Recording, Utterance
-from lightning_mi.examples.model_selection import report, score_zoo, train_zoo
+from lightning_mi.examples.model_selection import report, report_layers, score_layers, score_zoo, train_zoo
 from lightning_mi.examples.model_selection.channel import Channel
 from lightning_mi.examples.model_selection.encode import (
     BOTH,
@@ -280,6 +282,15 @@ def test_halves_share_no_run_and_every_kind_is_in_both():
             assert len(kinds) == 4
 
 
+def test_halves_of_few_runs():
+    made = zoo(num_runs=4)  # one of each kind: neither half is ever empty
+    for seed in range(10):
+        half, other = made.halves(np.random.default_rng(seed))
+        assert len(np.unique(half.runs)) == len(np.unique(other.runs)) == 2
+    with pytest.raises(ValueError, match="runs: got one"):
+        made.of_runs([1]).halves(np.random.default_rng(0))
+
+
 def test_choosing_among_some():
     values = np.array([0.9, 0.1, 0.5, 0.4])
     assert choose(values, [1, 2, 3]) == 2
@@ -358,7 +369,7 @@ def test_another_zoo_chooses(tmp_path):
     judged = with_score(judged, DEFAULT, judged.truth["phone"])
     (tmp_path / "report").mkdir()
     write(seen, tmp_path / "report/checkpoints.csv")
-    config = composed(f"report.chosen_in={tmp_path}", "report.chosen_on=[run_1]", "report.bootstraps=20").report
+    config = composed(f"report.chosen_in=[{tmp_path}]", "report.bootstraps=20").report
     fresh = Fresh.of(judged, config)
     table = fresh.lines("phone", config)
     assert table[0].startswith("20 checkpoints of 5 runs")
@@ -370,14 +381,42 @@ def test_another_zoo_chooses(tmp_path):
     assert f"| {1 - rival:+.2f} [" in default
 
 
-def test_other_runs_choose():
-    made = results()
-    config = composed("report.chosen_on=[run_1,run_3]").report
-    fresh = Fresh.of(made, config)
-    assert {each.run for each in fresh.seen.checkpoints} == {"run_1", "run_3"}
-    assert {each.run for each in fresh.fresh.checkpoints} == {"run_0", "run_2", "run_4"}
-    np.testing.assert_array_equal(fresh.fresh.scores, made.scores[[0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]])
-    assert Fresh.of(made, composed("report.chosen_on=[]").report) is None
+def test_where_no_zoo_chose_nothing_is_said_of_it():
+    assert Fresh.of(results(), composed().report) is None
+
+
+# ---- layers
+
+
+def layers(scores, phones, bad="", name="run_0"):
+    run = SimpleNamespace(name=name, objective="apc", bad=bad)
+    accuracy = np.array(phones)
+    return report_layers.Layers(
+        SimpleNamespace(run=run, step=1), np.array(scores, dtype=float), {PHONE: accuracy, VOICE: accuracy}
+    )
+
+
+def test_which_layer_is_taken():
+    of_three = layers([[1, 5], [3, 5], [2, 6]], [0.30, 0.34, 0.345])
+    # The first score takes the middle layer, the second the top; lowest, output, any.
+    assert report_layers.losses(of_three, PHONE) == pytest.approx([0.005, 0, 0.045, 0, 0.345 - 0.985 / 3])
+    # Middle over lowest and top over lowest are asked; middle and top are too close.
+    right, pairs = report_layers.told_apart(of_three, PHONE)
+    assert pairs == 2
+    assert right.tolist() == [2, 1.5]
+
+
+def test_layers_of_bad_runs_and_single_ones_choose_nothing():
+    every = [layers([[1.0], [2.0]], [0.2, 0.1]), layers([[1.0], [2.0]], [0.1, 0.9], bad="noise", name="run_1")]
+    every.append(layers([[4.0]], [0.9], name="run_2"))
+    table = report_layers.choice_lines(["score"], every, PHONE, times=10)
+    assert table[0].startswith("1 honest checkpoints have several layers, 2 in all; 1 pairs")
+    assert "| the highest of `score` | 10.0 [10.0, 10.0] | 0 % [0 %, 0 %] |" in table
+    assert "| always the lowest | 0.0 [0.0, 0.0] | - |" in table
+    # Over all models: outputs rank 2, 2, 4 by 0.1, 0.9, 0.9; highest layers the same by 0.2, 0.9, 0.9.
+    (row,) = report_layers.zoo_lines(["score"], every, PHONE, times=10)[2:]
+    expected = scipy.stats.spearmanr([2, 2, 4], [0.1, 0.9, 0.9]).statistic
+    assert row.startswith(f"| `score` | {expected:+.2f} [")
 
 
 # ---- speech
@@ -597,10 +636,43 @@ def test_the_small_zoo(tmp_path, capsys):
     lines = (tmp_path / "zoo/report/checkpoints.csv").read_text().splitlines()
     assert len(lines) == 18
     call(
-        report, composed(*overrides, "report.chosen_in=${folder}", "report.together_with=[]", "report.name=again")
+        report,
+        composed(*overrides, "report.chosen_in=[${folder}]", "report.together_with=[]", "report.name=again"),
     )
     assert "chosen, any bound" in (tmp_path / "zoo/again/table.md").read_text()
     scores = sorted((tmp_path / "zoo/scores").glob("*.json"))
     stamps = [path.stat().st_mtime for path in scores]
     call(score_zoo, config)
     assert [path.stat().st_mtime for path in scores] == stamps
+
+    # A grid that has grown: what was scored stays, and the rest is as if it had been there from the start.
+    grown = scores[0]
+    found = json.loads(grown.read_text())
+    missing = {name: score for name, score in found["scores"].items() if f"/{HARSH}/" in name}
+    assert missing
+    kept = {name: {"value": 9.0, "stderr": 0.0} for name in found["scores"] if name not in missing}
+    grown.write_text(json.dumps(found | {"scores": kept}))
+    path = tmp_path / f"zoo/embeddings/{grown.stem}.pt"
+    embeddings = torch.load(path)
+    pooled = {key: z[:, :3] if key[0] == INDEPENDENT else z for key, z in embeddings["pooled"].items()}
+    torch.save(embeddings | {"pooled": {key: z for key, z in pooled.items() if key[0] != HARSH}}, path)
+    call(score_zoo, config)
+    again = json.loads(grown.read_text())["scores"]
+    assert {name: again[name] for name in kept} == kept
+    assert {name: again[name] for name in missing} == missing
+    for key, z in torch.load(path)["pooled"].items():
+        assert torch.equal(z, embeddings["pooled"][key])
+
+    call(score_layers, config)
+    call(report_layers, config)
+    table = (tmp_path / "zoo/report/layers.md").read_text()
+    assert "Layers of 17 checkpoints" in table
+    # The top layer is the model's output, whose scores and accuracies are made by another program.
+    for path in sorted((tmp_path / "zoo/layers").glob("*.json")):
+        *_, top = json.loads(path.read_text()).values()
+        scored = json.loads((tmp_path / "zoo/scores" / path.name).read_text())["scores"]
+        for name, score in top["scores"].items():
+            if path.stem != grown.stem:
+                assert score["value"] == pytest.approx(scored[name]["value"], abs=1e-6)
+        truth = json.loads((tmp_path / "zoo/truth" / path.name).read_text())
+        assert top["truth"] == {name: truth[name] for name in (PHONE, VOICE)}

@@ -1,7 +1,9 @@
 """The zoo's recorded speech: packages of prompts, pauses, forced alignment, and the split into three parts."""
 
 import gzip
+import json
 import math
+import random
 from dataclasses import replace
 from functools import cache
 
@@ -15,6 +17,7 @@ pytest.importorskip("soundfile")
 
 import soundfile
 from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 
 from lightning_mi.examples.data.alignment import Sound, align, credible_cost
 from lightning_mi.examples.data.asterisk import (
@@ -27,9 +30,11 @@ from lightning_mi.examples.data.asterisk import (
 from lightning_mi.examples.data.audio_files import resample
 from lightning_mi.examples.data.espeak_process import Request, speak
 from lightning_mi.examples.data.pauses import pauses, utterances_in
+from lightning_mi.examples.data.sentences import sentence
 from lightning_mi.examples.data.transcribed import Transcribed, find_phones
 from lightning_mi.examples.data.utterances import Recording, Utterance
 from lightning_mi.examples.data.warping import warp
+from lightning_mi.examples.model_selection import report, report_layers, score_layers, score_zoo, train_zoo
 from lightning_mi.examples.model_selection.channel import Channel
 from lightning_mi.examples.model_selection.halves import LEFT_OUT, by_second_voice, by_voice, within_voice
 from lightning_mi.examples.model_selection.recorded import RecordedCorpora, by_prompt, families_of
@@ -208,15 +213,12 @@ def test_what_is_said(text, direction, words):
         assert spoken_text(text) == words
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    """Three sets as the packages lay them out, spoken by eSpeak NG: two with texts, and one of raw GSM files."""
-    root = tmp_path_factory.mktemp("packages")
+def lay_out(root, texts):
+    """Sets as the packages lay them out, spoken by eSpeak NG: some with texts, some without, two of raw GSM files."""
     sounds, docs = root / "usr/share/asterisk/sounds", root / "usr/share/doc"
     for prompts, voice in zip(PROMPT_SETS, ("m3", "m3", "f2", "m1", "f4", "f5", "m7", "linda"), strict=True):
         folder = sounds / prompts.folder
         folder.mkdir(parents=True)
-        texts = {f"p{i:02d}": text for i, text in enumerate(WORDS[:9])} | {"same": WORDS[0].upper() + "."}
         for name, speech in zip(texts, spoken(texts.values(), f"en-us+{voice}", 150), strict=True):
             options = {"format": "RAW", "subtype": "GSM610"} if prompts.ending == ".gsm" else {}
             waveform = torch.cat([torch.zeros(4000), telephone(speech), torch.zeros(4000)]).numpy()
@@ -229,6 +231,12 @@ def packages(tmp_path_factory):
             file.parent.mkdir(parents=True)
             file.write_bytes(gzip.compress("\n".join(lines).encode()))
     return root
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    texts = {f"p{i:02d}": text for i, text in enumerate(WORDS[:9])} | {"same": WORDS[0].upper() + "."}
+    return lay_out(tmp_path_factory.mktemp("packages"), texts)
 
 
 @pytest.fixture(scope="module")
@@ -370,3 +378,46 @@ def test_recorded_is_a_choice_of_the_config(zoo):
     assert config.folder == f"runs/model_selection/recorded/{zoo}"
     assert synthesised.folder == f"runs/model_selection/{zoo}"
     assert config.runs == synthesised.runs
+
+
+# ---- the programs
+
+
+@pytest.mark.slow
+def test_the_zoo_on_recorded_speech(tmp_path):
+    """Train, score, report, and once more by layers."""
+    rng = random.Random(0)
+    texts = {f"p{i:02d}": sentence("en-us", rng) for i in range(60)}
+    overrides = [
+        "zoo=small",
+        "speech=recorded",
+        f"speech.packages=[{lay_out(tmp_path / 'packages', texts)}]",
+        f"speech.root={tmp_path / 'cache'}",
+        "speech.utterances={train: 100, score: 140, truth: 140}",
+        f"folder={tmp_path / 'zoo'}",
+        "report.bootstraps=50",
+        "report.splits=10",
+        "steps=[5,20]",
+        "~runs.cpc_across",
+        "~runs.apc_near",
+        "~runs.hubert_few_classes",
+        "~runs.untrained_hubert",
+        "~runs.cpc_decayed",
+    ]
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        config = compose("model_selection", overrides=overrides)
+    try:
+        for program in (train_zoo, score_zoo, report, score_layers, report_layers):
+            program.main.__wrapped__(config)
+    finally:
+        HydraConfig.instance().cfg = None
+    table = (tmp_path / "zoo/report/table.md").read_text()
+    assert "7 checkpoints of 4 runs" in table
+    for truth in ("Phone", "Voice", "Language"):
+        assert f"## {truth} accuracy" in table
+    assert "Layers of 7 checkpoints" in (tmp_path / "zoo/report/layers.md").read_text()
+    # eight sets by seven voices: whoever tells none of them apart is right one time in seven
+    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "zoo/truth").glob("*.json"))]
+    assert len(found) == 7
+    assert max(each[VOICE] for each in found) > 0.4
+    assert max(each[PHONE] for each in found) > 0.1
