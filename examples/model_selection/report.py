@@ -216,12 +216,12 @@ class Fresh:
     """Checkpoints that chose no setting, and those that chose them all.
 
     Attributes:
-        seen: Those that chose.
+        seen: Those that chose, of each zoo.
         fresh: Those that did not, with the same scores.
         source: Where ``seen`` comes from, in words.
     """
 
-    seen: Results
+    seen: Sequence[Results]
     fresh: Results
     source: str
 
@@ -236,15 +236,15 @@ class Fresh:
         folders = list(config.chosen_in)
         if not folders:
             return None
-        chose = together([read(Path(folder) / "report" / CHECKPOINTS) for folder in folders])
-        fresh, seen = in_common([results, chose])
-        names = ", ".join(f"`{folder}`" for folder in folders)
-        return Fresh(seen, fresh, f"the {len(seen.checkpoints)} checkpoints of {names}")
+        fresh, *seen = in_common([results, *(read(Path(folder) / "report" / CHECKPOINTS) for folder in folders)])
+        count = sum(len(each.checkpoints) for each in seen)
+        return Fresh(seen, fresh, f"the {count} checkpoints of {', '.join(f'`{folder}`' for folder in folders)}")
 
     def lines(self, truth: str, config: Any) -> list[str]:
         """A Markdown table of what ranks the fresh runs how well: what can be logged, what the others choose
-        among ours, and the rivals, each at the setting that the others choose."""
-        here = self.seen.zoo(truth).value(spearman)
+        among ours, and the rivals, each at the setting that the others choose: the one that ranks best inside of
+        each of their zoos, on the average."""
+        here = np.mean([each.zoo(truth).value(spearman) for each in self.seen], axis=0)
         zoo = self.fresh.zoo(truth)
         values, taus, lost = zoo.value(spearman), zoo.value(kendall), zoo.value(regret)
         stopping = zoo.stopping_regret(config.patience)
@@ -397,7 +397,11 @@ def truth_lines(
         "What can be logged, and how far it is above each rival's best setting (95 % intervals over runs):",
         "",
         *named_lines(results, ranking, logged(results)),
-        *(["", *fresh.lines(truth, config.report)] if fresh and truth in fresh.seen.truth else []),
+        *(
+            ["", *fresh.lines(truth, config.report)]
+            if fresh and all(truth in each.truth for each in fresh.seen)
+            else []
+        ),
     ]
 
 

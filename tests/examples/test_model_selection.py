@@ -381,6 +381,22 @@ def test_another_zoo_chooses(tmp_path):
     assert f"| {1 - rival:+.2f} [" in default
 
 
+def test_several_zoos_choose_by_what_is_best_inside_of_each(tmp_path):
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder, offset in zip(folders, (0.0, 100.0), strict=True):
+        # The first ranks perfectly inside of each zoo; the second only tells one zoo from the other.
+        seen = results(int(offset))
+        seen = replace(seen, truth={name: values + offset for name, values in seen.truth.items()})
+        seen = with_score(with_score(seen, "RankMe/pooled", seen.truth["phone"] - offset), "RankMe/frames", offset)
+        (folder / "report").mkdir(parents=True)
+        write(seen, folder / "report/checkpoints.csv")
+    config = composed(f"report.chosen_in=[{folders[0]},{folders[1]}]", "report.bootstraps=20").report
+    table = Fresh.of(results(1), config).lines("phone", config)
+    assert "the 40 checkpoints of" in table[0]
+    assert sum("`RankMe/pooled`" in line for line in table) == 1
+    assert not any("RankMe/frames" in line for line in table)
+
+
 def test_where_no_zoo_chose_nothing_is_said_of_it():
     assert Fresh.of(results(), composed().report) is None
 
