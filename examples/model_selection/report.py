@@ -49,9 +49,9 @@ DEFAULT = (
 LOCAL = "difference/independent/near/frame/canonical32"  # mi_bound/local of callbacks=mi_bound_phonetic,
 LOCAL_SHARE = "share difference/independent/near/frame/canonical32"  # and as a share of H(c)
 WHITENED = "bound/independent/near/frame/whitened32"  # as the default with quantizer=whitened,
-MEAN = "bound/independent/near/mean/canonical32"  # callbacks=mi_bound_voice: as the default with pooling=mean,
-WHITENED_MEAN = "bound/independent/near/mean/whitened32"  # and with both
-LOGGED = (PAPER, DEFAULT, LOCAL, LOCAL_SHARE, WHITENED, MEAN, WHITENED_MEAN)
+MEAN = "bound/independent/near/mean/canonical32"  # with pooling=mean,
+VOICES = "bound/long/near/mean/canonical32"  # and of sections of a second: callbacks=mi_bound_voice
+LOGGED = (PAPER, DEFAULT, LOCAL, LOCAL_SHARE, WHITENED, MEAN, VOICES)
 OURS = (
     "bound",
     "bound on the residual",

@@ -58,7 +58,7 @@ def test_the_callbacks_config_says_every_argument_and_its_default():
     [
         ("mi_bound", FOR_SPEECH, {}),
         ("mi_bound_phonetic", FOR_SPEECH, {"gap_seconds": ["near", "far"]}),
-        ("mi_bound_voice", FOR_SPEECH._replace(pooling="mean"), {}),
+        ("mi_bound_voice", FOR_SPEECH._replace(pooling="mean"), {"segment_seconds": 1.0}),
         ("mi_bound_paper", THE_PAPERS, {}),
     ],
 )
