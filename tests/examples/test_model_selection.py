@@ -20,7 +20,15 @@ from sklearn.metrics import silhouette_score
 
 from lightning_mi import mi_bound
 from lightning_mi.examples.data.utterances import Recording, Utterance
-from lightning_mi.examples.model_selection import report, report_layers, score_layers, score_zoo, train_zoo
+from lightning_mi.examples.model_selection import (
+    report,
+    report_clusters,
+    report_layers,
+    report_settings,
+    score_layers,
+    score_zoo,
+    train_zoo,
+)
 from lightning_mi.examples.model_selection.channel import Channel
 from lightning_mi.examples.model_selection.encode import (
     BOTH,
@@ -679,8 +687,17 @@ def test_the_small_zoo(tmp_path, capsys):
     for key, z in torch.load(path)["pooled"].items():
         assert torch.equal(z, embeddings["pooled"][key])
 
-    call(score_layers, config)
-    call(report_layers, config)
+    for program in (score_layers, report_layers, report_settings, report_clusters):
+        call(program, config)
+    header, _, *rows = [
+        line for line in (tmp_path / "zoo/report/settings.md").read_text().splitlines() if line.startswith("|")
+    ]
+    assert header == "| changed | frames: phones | frames: voices | means: phones | means: voices |"
+    assert len(rows) == len(report_settings.CHANGES)
+    made = read(tmp_path / "zoo/report/checkpoints.csv")
+    values = made.scores[:, made.names.index(DEFAULT)]
+    assert f"| {scipy.stats.spearmanr(values, made.truth[PHONE]).statistic:+.2f}, " in rows[0]
+    assert "| 128 | " in (tmp_path / "zoo/report/clusters.md").read_text()
     table = (tmp_path / "zoo/report/layers.md").read_text()
     assert "Layers of 17 checkpoints" in table
     # The top layer is the model's output, whose scores and accuracies are made by another program.
