@@ -83,7 +83,7 @@ def settings() -> Iterator[Setting]:
                 for quantizer in QUANTIZERS:
                     yield Setting(view, partner, pooling, quantizer)
     for partner in (NEAR, FAR):
-        yield Setting(VARIED, partner, MEAN, "kmeans", 128)  # as the callback does
+        yield Setting(VARIED, partner, MEAN, "kmeans", 128)
         for pooling in (MEAN, FRAME):
             for quantizer, num_clusters in MORE:
                 yield Setting(INDEPENDENT, partner, pooling, quantizer, num_clusters)
