@@ -7,8 +7,6 @@ What is found of a checkpoint goes to `layers/` in the zoo's folder, and is made
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,17 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from lightning_mi.embedding import find_encoder, frames_in_output
 from lightning_mi.examples.model_selection.encode import FRAME, MEAN, Embedded, embed
 from lightning_mi.examples.model_selection.local import Score
 from lightning_mi.examples.model_selection.rivals import rankme
-from lightning_mi.examples.model_selection.score_zoo import write_json
+from lightning_mi.examples.model_selection.score_zoo import score_each, write_json
 from lightning_mi.examples.model_selection.scores import Setting, as_json, bound_of, difference
 from lightning_mi.examples.model_selection.sections import ANCHOR, FAR, INDEPENDENT, NEAR, VARIED, Sections
 from lightning_mi.examples.model_selection.speech import SCORE
 from lightning_mi.examples.model_selection.truth import PHONE, VOICE, accuracies
-from lightning_mi.examples.model_selection.zoo import Checkpoint, corpora, crops, cutter, trained
+from lightning_mi.examples.model_selection.zoo import Checkpoint, corpora, crops, cutter
 
 BOUNDS = (
     Setting(VARIED, NEAR, MEAN, "kmeans"),
@@ -110,21 +107,8 @@ class LayerScorer:
 @hydra.main(version_base="1.3", config_path="../../configs", config_name="model_selection")
 def main(config: DictConfig) -> None:
     """Score the layers of the checkpoints that are there."""
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    torch.set_num_threads(config.threads)
-    checkpoints = list(trained(config))
-    if not checkpoints:
-        raise FileNotFoundError(
-            f"folder={config.folder}: no checkpoints; run train_zoo.py with the same zoo first"
-        )
-    score = LayerScorer(config)
-    if config.score.last_first:
-        checkpoints.reverse()
-    for checkpoint in tqdm(checkpoints, desc="checkpoints", unit="checkpoint", disable=None):
-        score(checkpoint)
-    print(f"layers of {len(checkpoints)} checkpoints scored: {score.folder}")
+    count = score_each(config, LayerScorer)
+    print(f"layers of {count} checkpoints scored: {Path(config.folder) / 'layers'}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,12 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     partial.rename(path)
 
 
-@hydra.main(version_base="1.3", config_path="../../configs", config_name="model_selection")
-def main(config: DictConfig) -> None:
-    """Score the checkpoints that are there."""
+def score_each(config: DictConfig, scorer: Callable[[DictConfig], Callable[[Checkpoint], None]]) -> int:
+    """Do with every checkpoint that is there what ``scorer`` makes of the config, and count them.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -120,12 +124,19 @@ def main(config: DictConfig) -> None:
         raise FileNotFoundError(
             f"folder={config.folder}: no checkpoints; run train_zoo.py with the same zoo first"
         )
-    score = Scorer(config)
+    score = scorer(config)
     if config.score.last_first:
         checkpoints.reverse()
     for checkpoint in tqdm(checkpoints, desc="checkpoints", unit="checkpoint", disable=None):
         score(checkpoint)
-    print(f"{len(checkpoints)} checkpoints scored: {score.folder / 'scores'}")
+    return len(checkpoints)
+
+
+@hydra.main(version_base="1.3", config_path="../../configs", config_name="model_selection")
+def main(config: DictConfig) -> None:
+    """Score the checkpoints that are there."""
+    count = score_each(config, Scorer)
+    print(f"{count} checkpoints scored: {Path(config.folder) / 'scores'}")
 
 
 if __name__ == "__main__":
