@@ -90,8 +90,8 @@ class MIBoundCallback(Callback):
 
     Args:
         num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, where the
-            bound of speech models is highest. Lowered, with one warning, where there are fewer than 8 pairs for
-            each.
+            bound of speech models is about highest. Lowered, with one warning, where there are fewer than 8 pairs
+            for each.
         max_pairs: The most pairs that are used. Where there are more, first pairs of all utterances come first.
         segment_seconds: Length of a section.
         gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a

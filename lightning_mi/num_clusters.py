@@ -12,8 +12,8 @@ _FEWEST, _MOST = 4, 128
 def suitable_clusters(num_pairs: int) -> int:
     """K where nobody has said: one cluster for each 32 pairs, a power of two from 4 to 128.
 
-    On speech models that is where the bound was highest, and went best with phone and voice accuracy, from 128 to
-    1500 pairs (``examples/model_selection/report_clusters.py``); with one for each 8 pairs it was less than half.
+    On speech models the bound was about highest there, and went about best with phone and voice accuracy, from 128
+    to 1500 pairs; with one for each 8 pairs it was about half (``examples/model_selection/report_clusters.py``).
 
     Example:
         >>> suitable_clusters(4096), suitable_clusters(1400), suitable_clusters(300), suitable_clusters(50)

@@ -172,7 +172,7 @@ def _bounds(estimate: Callable[[Setting], MIEstimate]) -> _Wanted:
     def less_far_share(setting: Setting, far: Setting) -> Score:
         return Score(share(setting).value - share(far).value, math.nan)
 
-    every = list(settings())
+    every = dict.fromkeys(settings())
     found: _Wanted = {}
     for setting in every:
         found[f"bound/{setting.name}"] = functools.partial(bound, setting)
