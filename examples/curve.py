@@ -102,7 +102,7 @@ class Curve(pl.Callback):
             steps[best], bounds[best], marker="*", markersize=15, color="#009E73", linestyle="", label="best"
         )
         axes.set_xlabel("training step")
-        axes.set_ylabel("mutual information of two sections,\nlower bound (nats)")
+        axes.set_ylabel("mutual information of two segments,\nlower bound (nats)")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=3, frameon=False)

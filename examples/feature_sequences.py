@@ -18,7 +18,7 @@ RATE, CHANNELS = 62.5, 8  # frames a second, electrodes
 def recordings(count: int, seed: int, seconds: float = 3.0) -> torch.Tensor:
     """An EEG ``(count, T, CHANNELS)`` whose alpha rhythm, of 7 to 13 Hz, lasts while its phase and all else drift.
 
-    Its loudness is the same in all recordings, so the rhythm is all that two sections of one have in common.
+    Its loudness is the same in all recordings, so the rhythm is all that two segments of one have in common.
     """
     draw = torch.Generator().manual_seed(seed)
     frames = round(seconds * RATE)

@@ -84,7 +84,7 @@ class Print(pl.Callback):
 
 
 def bound() -> MIBoundCallback:
-    """Of the last frame of a section and the first of another: adjacent, and half a second apart or more."""
+    """Of the last frame of a segment and the first of another: adjacent, and half a second apart or more."""
     return MIBoundCallback(num_clusters=32, pairs_per_utterance=4, gap_seconds=["near", "far"])
 
 

@@ -2,6 +2,6 @@
 
 from lightning_mi.callback import MIBoundCallback
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
-from lightning_mi.metric import LabeledMIBound, MIBound
+from lightning_mi.metrics.bounds import LabeledMIBound, MIBound
 
 __all__ = ["LabeledMIBound", "MIBound", "MIBoundCallback", "MIEstimate", "labeled_mi_bound", "mi_bound"]

@@ -14,33 +14,33 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_mi.batches import Waveforms, check_waveforms, waveforms_in_batch
-from lightning_mi.channels import Channels
+from lightning_mi.controls.fingerprints import sketch
+from lightning_mi.controls.input_baseline import log_mel
 from lightning_mi.distributed import gather
-from lightning_mi.embedding import Encoder, Pooling, find_encoder
-from lightning_mi.epoch import (
+from lightning_mi.embedding.encoder import Encoder, Pooling, find_encoder
+from lightning_mi.embedding.strategy import ModelAccess
+from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
+from lightning_mi.estimator.clusters import Clusters
+from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER, affordable_clusters, suitable_clusters
+from lightning_mi.estimator.registry import PROBES
+from lightning_mi.inputs.batches import Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.inputs.channels import Channels
+from lightning_mi.inputs.labels import parse_labels
+from lightning_mi.inputs.layout import parse_time_dim
+from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
+from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
+from lightning_mi.reporting.loggers import Pictures, lay_out
+from lightning_mi.reporting.metric_names import details, labeled_details
+from lightning_mi.reporting.run_state import Memory
+from lightning_mi.setting import choose_setting
+from lightning_mi.validation.epoch import (
     BEST_LAYER,
     Key,
     NoEstimateError,
     NullControl,
     ValidationEpoch,
 )
-from lightning_mi.estimator import MIEstimate
-from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
-from lightning_mi.estimator.clusters import Clusters
-from lightning_mi.estimator.options import PROBES
-from lightning_mi.labels import parse_labels
-from lightning_mi.layout import parse_time_dim
-from lightning_mi.log_mel import log_mel
-from lightning_mi.memory import Memory
-from lightning_mi.metric import LabeledMIBound, MIBound, NullBound
-from lightning_mi.names import details, labeled_details
-from lightning_mi.num_clusters import FIT_PAIRS_PER_CLUSTER, affordable_clusters, suitable_clusters
-from lightning_mi.pictures import Pictures, lay_out
-from lightning_mi.segments import SectionSampler, parse_gaps
-from lightning_mi.setting import choose_setting
-from lightning_mi.sketch import sketch
-from lightning_mi.strategies import ModelAccess
 
 K = TypeVar("K", bound=str | Key)
 
@@ -50,10 +50,10 @@ _FEW_COPIES = 0.01  # of the utterances
 
 
 class MIBoundCallback(Callback):
-    r"""Log a lower bound on the mutual information of two sections of an utterance at every validation.
+    r"""Log a lower bound on the mutual information of two segments of an utterance at every validation.
 
-    At each validation batch it cuts two sections out of every utterance, encodes each on its own with the
-    model being trained, and keeps one pooled embedding a section. At the end of the epoch it logs
+    At each validation batch it cuts two segments out of every utterance, encodes each on its own with the
+    model being trained, and keeps one pooled embedding a segment. At the end of the epoch it logs
 
     .. math::
         I(Z_a; Z_b) \geq H(c) - \mathbb{E}[-\log q(c \mid z_a)], \qquad c = f(z_b)
@@ -70,22 +70,22 @@ class MIBoundCallback(Callback):
     and ``gain_stderr``: by how much the bound is above that of the best epoch before, utterance by utterance, and
     the standard error of that difference.
     With several gaps also ``gap_<name>/bound`` and ``gap_<name>/stderr``, with both
-    "near" and "far" the difference ``local`` (see :func:`lightning_mi.names.details`) and ``local_stderr``, with
+    "near" and "far" the difference ``local`` (see :func:`lightning_mi.reporting.metric_names.details`) and ``local_stderr``, with
     ``layers``
     ``layers/<name>/bound`` and ``layers/<name>/stderr``, with ``labels`` ``labels/<name>/bound``,
     ``labels/<name>/stderr`` and ``labels/<name>/entropy``, and with both ``labels/<name>/layers/<name>/bound``.
 
-    Which sections, and which pairs where there are more than ``max_pairs``, depends on the utterance's
+    Which segments, and which pairs where there are more than ``max_pairs``, depends on the utterance's
     samples and the seed alone: a resumed run goes on with the same curve.
 
     A guest: weights, buffers, modes, counters, gradients, the optimiser and all random generators are as they
     would be without it, and what ``torch.compile`` has compiled is left alone (see
-    :func:`lightning_mi.guest.guest` for what cannot be seen). Models that a strategy shards are called through
+    :func:`lightning_mi.embedding.isolation.guest` for what cannot be seen). Models that a strategy shards are called through
     it, on every process once a batch.
 
     Memory, on the model's device: ``max_pairs * (1 + gaps) * layers * D * 4`` bytes of embeddings (25 MB for
     4096 pairs of one layer with D = 768; half as much again for a moment while their room grows), and the
-    sections of one batch, which are encoded in calls no larger than the batch itself. All is given back at the
+    segments of one batch, which are encoded in calls no larger than the batch itself. All is given back at the
     end of the epoch.
 
     Args:
@@ -93,15 +93,15 @@ class MIBoundCallback(Callback):
             bound of speech models is about highest. Lowered, with one warning, where there are fewer than 8 pairs
             for each.
         max_pairs: The most pairs that are used. Where there are more, first pairs of all utterances come first.
-        segment_seconds: Length of a section.
-        gap_seconds: Distance between the sections: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
+        segment_seconds: Length of a segment.
+        gap_seconds: Distance between the segments: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
             second), or a list of these. Of a list the first is the headline, and each has its own bound.
         sample_rate: Of the validation waveforms, in Hz; with ``time_dim`` the frames a second, such as 31.25.
-            Sections and gaps are rounded to whole samples (frames).
+            Segments and gaps are rounded to whole samples (frames).
         layers: Names or globs of submodules whose outputs are to be embedded, or ``"all"`` for the blocks of
             the encoder. Each has its own bound. ``None``: the encoder's output.
         pooling: How frames become one vector: ``"mean"``, or ``"boundary"`` (the last frame of the first
-            section and the first frame of the second). ``None``: ``"boundary"``, or ``"mean"`` with ``time_dim``.
+            segment and the first frame of the second). ``None``: ``"boundary"``, or ``"mean"`` with ``time_dim``.
             ``None`` here, in ``quantizer`` and in ``channels`` is the setting whose bound went with what speech
             models are good for, and the paper's where there is no such evidence (:mod:`lightning_mi.setting`).
         embed: What encodes waveforms: a dotted name of a submodule or method of the LightningModule, or a
@@ -110,10 +110,10 @@ class MIBoundCallback(Callback):
             module, else its ``forward``.
         every_n_epochs: In ``fit``, log the bound at the first and then every n-th epoch only; in between, early
             stopping sees the last value again.
-        seed: Of the sections, the choice of utterances, the split and the k-means.
+        seed: Of the segments, the choice of utterances, the split and the k-means.
         log_name: Name of the headline. Two callbacks in one Trainer need different ones.
         batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
-            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.batches.Waveforms`);
+            them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.inputs.batches.Waveforms`);
             with ``time_dim`` feature sequences in the place of waveforms. ``None``: they are looked for.
         pairs_per_utterance: The most pairs from one utterance, all on one side of the split. More than one
             tightens the bound where validation utterances are few and long.
@@ -126,31 +126,31 @@ class MIBoundCallback(Callback):
         labels: Labels in the batch, for the bound I(Z; Y) >= H(Y) - CE beside the one without them: a key, an
             index or a function of the batch that gives one class for each utterance, ``(B,)`` integers or
             strings, or a mapping of names to these. Labels of frames, ``(B, F)``, are a mapping with their
-            ``source`` and their ``rate`` in labels a second; one frame of each section is used. Labels of
-            utterances are told from the mean of a section's frames, whatever ``pooling`` says. -1 is no label.
-        input_baseline: Whether to log, as ``input``, the same bound of the same sections' log-mel spectrograms, or
+            ``source`` and their ``rate`` in labels a second; one frame of each segment is used. Labels of
+            utterances are told from the mean of a segment's frames, whatever ``pooling`` says. -1 is no label.
+        input_baseline: Whether to log, as ``input``, the same bound of the same segments' log-mel spectrograms, or
             with ``time_dim`` of the features themselves: what a model has to beat. Frames are pooled as the
             model's are, where ``"mean"`` is the mean and the standard deviation over time. Measured at the first
             validation of a run; of waveforms it needs torchaudio.
         null_control: Whether to log, as ``null`` and ``null_stderr``, what a probe that remembers finds in pairs
-            that were shuffled among utterances, copies together (:func:`lightning_mi.estimator.null.null_bound`):
+            that were shuffled among utterances, copies together (:func:`lightning_mi.estimator.shuffled_bound.null_bound`):
             0 within its error, unless utterances share sound across the split. It says something of the data, not
-            of the model: the pairs are the log-mel statistics of the sections. Measured at the first validation of
+            of the model: the pairs are the log-mel statistics of the segments. Measured at the first validation of
             a run; more than 3 standard errors are warned of. It holds 520 bytes a pair on the host and needs
             torchaudio. With ``time_dim`` there is none: copies are known by their sound.
         plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
-            (see :class:`lightning_mi.pictures.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
+            (see :class:`lightning_mi.reporting.loggers.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
         warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
             validation before; the first one, that after a resume, and one with other pairs start afresh. The curve
             is smoother and a little lower, since the clusters stay near those of the first epochs: in a run of APC
             0.010 in place of 0.024 nats of noise, and 0.034 nats less (``examples/benchmarks/warm_start.py``).
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
-            -1 for ``(B, F, T)``. The encoder gets sections in the same layout: a transformers model of
+            -1 for ``(B, F, T)``. The encoder gets segments in the same layout: a transformers model of
             ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.
-        channels: ``"shared"``: sections as they are. ``"own"``: each through a random gain, spectral tilt and
-            noise of its own before it is encoded, so that the channel is nothing that two sections of an utterance
-            share; the bound is then on the information between the embeddings of such sections. The input
-            baseline is of the same sections. ``None``: ``"own"``, or ``"shared"`` with ``time_dim``.
+        channels: ``"shared"``: segments as they are. ``"own"``: each through a random gain, spectral tilt and
+            noise of its own before it is encoded, so that the channel is nothing that two segments of an utterance
+            share; the bound is then on the information between the embeddings of such segments. The input
+            baseline is of the same segments. ``None``: ``"own"``, or ``"shared"`` with ``time_dim``.
 
     Attributes:
         estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
@@ -269,7 +269,7 @@ class MIBoundCallback(Callback):
         self._labels = parse_labels(labels)
         self._layout = parse_time_dim(time_dim)
         gaps = parse_gaps(gap_seconds)
-        self._sampler = SectionSampler(
+        self._sampler = SegmentSampler(
             segment_seconds, gaps, sample_rate, seed, pairs_per_utterance, self._layout, setting.channels
         )
         self._epoch: ValidationEpoch | None = None
@@ -324,7 +324,7 @@ class MIBoundCallback(Callback):
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
-            self._say("encoder", f"{self._name} embeds sections with {encoder.name}.", rank_zero_info)
+            self._say("encoder", f"{self._name} embeds segments with {encoder.name}.", rank_zero_info)
         if stage == "fit" and not (trainer.limit_val_batches and is_overridden("validation_step", pl_module)):
             self._say("validation", f"{self._name} logs nothing: this run has no validation loop.")
 
@@ -546,8 +546,8 @@ class MIBoundCallback(Callback):
             return False
         return True
 
-    def _input_features(self, sections: Tensor) -> Tensor:
-        frames = self._layout.frames(sections)
+    def _input_features(self, segments: Tensor) -> Tensor:
+        frames = self._layout.frames(segments)
         if self._layout.time_dim is not None:
             return frames
         return log_mel(frames[..., 0], self._sampler.sample_rate)

@@ -1,13 +1,13 @@
-"""What the bound is taken of, where the user leaves it open: how sections sound, are pooled and are clustered."""
+"""What the bound is taken of, where the user leaves it open: how segments sound, are pooled and are clustered."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from lightning_mi.channels import CHANNELS, Channels
-from lightning_mi.embedding import POOLINGS, Pooling
+from lightning_mi.embedding.encoder import POOLINGS, Pooling
 from lightning_mi.estimator.checks import check_choice
-from lightning_mi.estimator.options import QUANTIZERS
+from lightning_mi.estimator.registry import QUANTIZERS
+from lightning_mi.inputs.channels import CHANNELS, Channels
 
 
 class Setting(NamedTuple):
@@ -16,7 +16,7 @@ class Setting(NamedTuple):
     Attributes:
         pooling: How frames become one vector.
         quantizer: What is clustered.
-        channels: Whether sections share their channel.
+        channels: Whether segments share their channel.
     """
 
     pooling: Pooling

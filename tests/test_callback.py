@@ -9,10 +9,17 @@ import pytest
 import torch
 import torchaudio
 import transformers
-from copies import chords
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from support import (
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_mi import MIBoundCallback, mi_bound
+from lightning_mi.controls.input_baseline import log_mel
+from lightning_mi.inputs.batches import Waveforms
+from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
+from tests.helpers.copies import chords
+from tests.helpers.support import (
     PAPER,
     SAMPLE_RATE,
     SMALL_WAV2VEC2,
@@ -24,13 +31,6 @@ from support import (
     transformers_config,
     utterances,
 )
-from torch import nn
-from torch.utils.data import DataLoader
-
-from lightning_mi import MIBoundCallback, mi_bound
-from lightning_mi.batches import Waveforms
-from lightning_mi.log_mel import log_mel
-from lightning_mi.segments import SectionSampler, parse_gaps
 
 DETAILS = (
     "stderr",
@@ -63,19 +63,19 @@ def validate(module=None, batches=None, one=None, trainer=None, **kwargs):
 
 
 @pytest.mark.parametrize("setting", ["the defaults", "the paper's"])
-def test_logs_what_the_estimator_says_about_the_sections(setting):
-    """The whole path, written out: sections, embeddings one utterance at a time, and the pure function."""
+def test_logs_what_the_estimator_says_about_the_segments(setting):
+    """The whole path, written out: segments, embeddings one utterance at a time, and the pure function."""
     paper = setting == "the paper's"
     module, x = TinySpeechModel(), utterances(200) if paper else chords(200, seconds=2.0)
     one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, **(PAPER if paper else {}))
     logged, warned = validate(module, loader(x), one)
-    sampler = SectionSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0, channels="shared" if paper else "own")
-    sections = sampler(Waveforms(x, torch.full((200,), x.shape[1])))
+    sampler = SegmentSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0, channels="shared" if paper else "own")
+    segments = sampler(Waveforms(x, torch.full((200,), x.shape[1])))
     with torch.no_grad():
-        frames = torch.stack([module(pair) for pair in sections.samples])
+        frames = torch.stack([module(pair) for pair in segments.samples])
     z = frames.mean(dim=2) if paper else torch.stack([frames[:, 0, -1], frames[:, 1, 0]], dim=1)
     quantizer = "kmeans" if paper else "canonical"
-    reference = mi_bound(z[:, 0], z[:, 1], 8, groups=sections.groups, quantizer=quantizer)
+    reference = mi_bound(z[:, 0], z[:, 1], 8, groups=segments.groups, quantizer=quantizer)
     # Encoding one by one rounds differently, which may move a point across a border of clusters.
     assert logged["val/mi_bound"] == pytest.approx(reference.bound, abs=2e-2)
     assert logged["mi_bound/stderr"] == pytest.approx(reference.stderr, abs=2e-3)
@@ -161,7 +161,7 @@ def test_pooling_and_seed_change_the_number():
 
 
 class Loudness(TinySpeechModel):
-    """Hears how loud a section is, and nothing else."""
+    """Hears how loud a segment is, and nothing else."""
 
     def forward(self, x):
         return x.reshape(len(x), 1, -1).square().mean(-1, keepdim=True).log()
@@ -176,7 +176,7 @@ def test_own_channels_take_away_what_the_channel_tells():
     batches = loader(loud * torch.randn(600, 2000, generator=generator))
     shared, own = (validate(Loudness(), batches, channels=channels)[0] for channels in ("shared", "own"))
     assert shared["val/mi_bound"] > 1.5
-    assert own["val/mi_bound"] < 0.7 * shared["val/mi_bound"]  # 18 dB of the sections' own stand beside the 30
+    assert own["val/mi_bound"] < 0.7 * shared["val/mi_bound"]  # 18 dB of the segments' own stand beside the 30
     assert own["mi_bound/pairs"] == shared["mi_bound/pairs"]
 
 
@@ -285,16 +285,16 @@ def test_other_utterances_have_no_gain():
 @pytest.mark.parametrize("pooling", ["mean", "boundary"])
 def test_input_baseline_is_the_bound_of_log_mel_frames_measured_once(pooling):
     x, measured = utterances(200), []
-    sections = SectionSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(Waveforms(x, torch.full((200,), 2000)))
-    frames = log_mel(sections.samples.flatten(0, 1), SAMPLE_RATE).unflatten(0, (200, 2))
+    segments = SegmentSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(Waveforms(x, torch.full((200,), 2000)))
+    frames = log_mel(segments.samples.flatten(0, 1), SAMPLE_RATE).unflatten(0, (200, 2))
     z = torch.cat([frames.mean(dim=2), frames.std(dim=2, correction=0)], dim=2)
     if pooling == "boundary":  # what adjacent frames of the model have to beat is adjacent frames
         z = torch.stack([frames[:, 0, -1], frames[:, 1, 0]], dim=1)
-    order = sections.keys.argsort()
-    reference = mi_bound(z[order, 0], z[order, 1], 8, groups=sections.groups[order])
+    order = segments.keys.argsort()
+    reference = mi_bound(z[order, 0], z[order, 1], 8, groups=segments.groups[order])
     one = callback(pooling=pooling)
     features = one._input_features
-    one._input_features = lambda sections: measured.append(len(sections)) or features(sections)
+    one._input_features = lambda segments: measured.append(len(segments)) or features(segments)
     seen = []
 
     class Keep(pl.Callback):
@@ -330,11 +330,11 @@ def test_without_torchaudio_there_is_no_input_baseline(monkeypatch):
 def test_a_failing_input_baseline_does_not_take_the_bound_with_it(monkeypatch):
     calls = []
 
-    def fails_later(sections, sample_rate):
+    def fails_later(segments, sample_rate):
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("no such transform here")
-        return log_mel(sections, sample_rate)
+        return log_mel(segments, sample_rate)
 
     monkeypatch.setattr("lightning_mi.callback.log_mel", fails_later)
     module = TinySpeechModel()
@@ -770,7 +770,7 @@ def raises(z):
         (lambda: Broken(lambda z: z[:5]), None, "Cannot tell which part of the output"),
         (lambda: Broken(lambda z: z[:, :0]), None, "Cannot tell which part of the output"),
         (lambda: Broken(lambda z: z[..., : 3 + (len(z) == 64)]), None, "the same shape in all batches"),
-        (None, lambda: utterances(100, seconds=0.9), "0 usable pairs of sections, 100 utterances left out"),
+        (None, lambda: utterances(100, seconds=0.9), "0 usable pairs of segments, 100 utterances left out"),
         (None, lambda: torch.zeros(100, 2000), "100 too short"),
         (None, lambda: utterances(1), "1 usable pairs"),
         (None, lambda: utterances(3).repeat(10, 1), "3 usable pairs"),
@@ -843,7 +843,7 @@ def test_one_group_is_a_warning(data, arguments):
     logged, said = validate(batches=loader(data), **arguments)
     assert not any("mi_bound" in name for name in logged)
     (message,) = said
-    assert "all 5 usable pairs of sections are of one group" in message
+    assert "all 5 usable pairs of segments are of one group" in message
 
 
 @pytest.mark.parametrize(("count", "clusters"), [(4, 1), (10, 1), (16, 2), (40, 4)])

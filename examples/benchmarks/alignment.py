@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from lightning_mi.composed import compose_config
 from lightning_mi.examples.data.alignment import Sound, align
 from lightning_mi.examples.data.audio_files import resample
 from lightning_mi.examples.data.espeak_process import Request, Spoken, speak
@@ -34,6 +33,7 @@ from lightning_mi.examples.model_selection.channel import Channel
 from lightning_mi.examples.model_selection.speech import TRUTH
 from lightning_mi.examples.model_selection.truth import PHONE
 from lightning_mi.examples.model_selection.zoo import corpora
+from lightning_mi.ranking.hydra_config import compose_config
 
 SPEAKERS = {"en-us": "en-us+f2", "fr-fr": "fr+Andy", "es": "es-419+linda", "it": "it+michel"}
 CHANNEL = Channel(gain_db=(-6.0, 6.0), tilt_db=(-3.0, 3.0), snr_db=(20.0, 35.0))

@@ -59,7 +59,7 @@ def clock(device: torch.device) -> float:
 
 
 def utterances(num: int, seconds: float) -> Tensor:
-    """Noise of a colour for each utterance, which its sections share: ``(num, T)`` float32."""
+    """Noise of a colour for each utterance, which its segments share: ``(num, T)`` float32."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(num, round(seconds * SAMPLE_RATE), generator=generator)
     keep = torch.rand(num, 1, generator=generator)

@@ -39,8 +39,8 @@ from torch import Tensor
 
 from lightning_mi import mi_bound
 from lightning_mi.estimator import kmeans
-from lightning_mi.estimator.options import QUANTIZERS
-from lightning_mi.estimator.products import nearest
+from lightning_mi.estimator.linalg import nearest
+from lightning_mi.estimator.registry import QUANTIZERS
 from lightning_mi.examples.benchmarks.distributions import embeddings
 
 QUICK = [(1024, 64, 16), (4096, 256, 64), (8192, 768, 128), (16_384, 256, 64), (65_536, 256, 64)]

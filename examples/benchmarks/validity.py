@@ -17,7 +17,7 @@ import statistics
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.options import PROBES, QUANTIZERS
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS
 from lightning_mi.examples.benchmarks.distributions import Distribution, known
 
 

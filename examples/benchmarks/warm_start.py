@@ -2,7 +2,7 @@
 
     python -m lightning_mi.examples.benchmarks.warm_start               # some five minutes on two cores
 
-Trains APC on the speech of `make demo`, keeps the embeddings of the same sections at every epoch, and draws the
+Trains APC on the speech of `make demo`, keeps the embeddings of the same segments at every epoch, and draws the
 curve of the bound afresh and by `warm_start`, with the same splits, for many seeds. Printed are, for each number
 of clusters, in nats:
 
@@ -21,34 +21,34 @@ import torch
 from torch import Tensor
 
 from lightning_mi import mi_bound
-from lightning_mi.batches import check_waveforms
-from lightning_mi.embedding import pool
+from lightning_mi.embedding.encoder import pool
+from lightning_mi.embedding.isolation import guest
 from lightning_mi.examples.data import EspeakDataModule
 from lightning_mi.examples.models import APCModule
-from lightning_mi.guest import guest
-from lightning_mi.segments import SectionSampler, parse_gaps
+from lightning_mi.inputs.batches import check_waveforms
+from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 
 
 class KeepEmbeddings(pl.Callback):
-    """Keeps, at every validation, the embeddings of the same sections: ``(N, 2, D)`` each, and their groups."""
+    """Keeps, at every validation, the embeddings of the same segments: ``(N, 2, D)`` each, and their groups."""
 
     def __init__(self) -> None:
-        self.sampler = SectionSampler(0.5, parse_gaps("near"), sample_rate=16_000, seed=0, pairs_per_utterance=4)
+        self.sampler = SegmentSampler(0.5, parse_gaps("near"), sample_rate=16_000, seed=0, pairs_per_utterance=4)
         self.epochs: list[Tensor] = []
         self.groups = torch.empty(0, dtype=torch.int64)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Embed all sections."""
+        """Embed all segments."""
         embeddings, groups = [], []
         loader = trainer.val_dataloaders
         assert loader is not None
         for batch in loader:
             found = check_waveforms((batch["waveforms"], batch["lengths"]), batch)
-            sections = self.sampler(found)
+            segments = self.sampler(found)
             with guest(pl_module, seed=0):
-                frames = pl_module(sections.samples.flatten(0, 1)).unflatten(0, sections.samples.shape[:2])
+                frames = pl_module(segments.samples.flatten(0, 1)).unflatten(0, segments.samples.shape[:2])
             embeddings.append(pool(frames, "mean"))
-            groups.append(sections.groups)
+            groups.append(segments.groups)
         self.epochs.append(torch.cat(embeddings))
         self.groups = torch.cat(groups)
 

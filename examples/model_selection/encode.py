@@ -1,4 +1,4 @@
-"""A checkpoint's embeddings of the sections and of the truth's utterances: made once, kept on disk."""
+"""A checkpoint's embeddings of the segments and of the truth's utterances: made once, kept on disk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_mi.embedding import frames_in_output
+from lightning_mi.embedding.encoder import frames_in_output
 
-from .sections import AGAIN, ANCHOR, VARIED, VIEWS, Sections
+from .segments import AGAIN, ANCHOR, VARIED, VIEWS, Segments
 
 MEAN, FRAME, EDGE = "mean", "frame", "edge"
 KEPT = (MEAN, FRAME, EDGE)
-"""Mean over the section; its one frame at the border between anchor and near; the mean of those within
+"""Mean over the segment; its one frame at the border between anchor and near; the mean of those within
 :data:`EDGE_SECONDS` of it."""
 
 BOTH, CONTEXT = "both", "context"
@@ -30,23 +30,23 @@ class Embedded:
     """Embeddings of one checkpoint.
 
     Attributes:
-        pooled: For each view and pooling ``(n, sections, D)`` float32, of the anchors that the view has.
+        pooled: For each view and pooling ``(n, segments, D)`` float32, of the anchors that the view has.
         frames: ``(N, FRAMES_PER_ANCHOR, D)``, frames of the anchors in the view "varied", evenly spaced.
     """
 
     pooled: dict[tuple[str, str], Tensor]
     frames: Tensor
 
-    def of(self, view: str, section: str, pooling: str) -> Tensor:
-        """Embeddings ``(n, D)`` of one section of a view; ``(n, 2 D)`` where two poolings stand side by side."""
-        if pooling == BOTH or (pooling == CONTEXT and section == ANCHOR):
-            return torch.cat([self.of(view, section, FRAME), self.of(view, section, MEAN)], dim=1)
+    def of(self, view: str, segment: str, pooling: str) -> Tensor:
+        """Embeddings ``(n, D)`` of one segment of a view; ``(n, 2 D)`` where two poolings stand side by side."""
+        if pooling == BOTH or (pooling == CONTEXT and segment == ANCHOR):
+            return torch.cat([self.of(view, segment, FRAME), self.of(view, segment, MEAN)], dim=1)
         if pooling == CONTEXT:
-            return self.of(view, section, FRAME)
-        return self.pooled[view, pooling][:, VIEWS[view].index(section)]
+            return self.of(view, segment, FRAME)
+        return self.pooled[view, pooling][:, VIEWS[view].index(segment)]
 
     def has(self, view: str) -> bool:
-        """Whether the view is there, with all of its sections."""
+        """Whether the view is there, with all of its segments."""
         return all(
             (view, pooling) in self.pooled and self.pooled[view, pooling].shape[1] == len(VIEWS[view])
             for pooling in KEPT
@@ -60,23 +60,23 @@ class Embedded:
 @torch.inference_mode()
 def embed(
     encode: Callable[[Tensor], Tensor],
-    sections: Sections,
+    segments: Segments,
     segment_seconds: Mapping[str, float],
     views: Sequence[str] = tuple(VIEWS),
 ) -> Embedded:
-    """Encode every section on its own.
+    """Encode every segment on its own.
 
     Args:
         encode: ``(B, T)`` float32 waveforms -> ``(B, T', D)``.
-        sections: What is encoded.
-        segment_seconds: Length of the sections of each view.
+        segments: What is encoded.
+        segment_seconds: Length of the segments of each view.
         views: Those that are. There are ``frames`` where "varied" is among them.
     """
     pooled: dict[tuple[str, str], list[Tensor]] = {(view, pooling): [] for view in views for pooling in KEPT}
     frames = []
     for view in views:
         names = VIEWS[view]
-        for part in sections.views[view].split(max(1, _BATCH // len(names))):
+        for part in segments.views[view].split(max(1, _BATCH // len(names))):
             z = frames_of(encode, part.flatten(0, 1).float() / 32768).unflatten(0, part.shape[:2])
             edge = max(1, round(z.shape[2] * EDGE_SECONDS / segment_seconds[view]))
             before = torch.tensor([name in (ANCHOR, AGAIN) for name in names])[None, :, None]

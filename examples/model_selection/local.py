@@ -1,6 +1,6 @@
-"""What two neighbouring sections share beyond what distant ones share: one score and two bounds.
+"""What two neighbouring segments share beyond what distant ones share: one score and two bounds.
 
-``z_a`` and ``z_b`` are neighbours, ``z_far`` is a section of the same utterance that is far from both. All share
+``z_a`` and ``z_b`` are neighbours, ``z_far`` is a segment of the same utterance that is far from both. All share
 the channel and the voice; only the neighbours share what is being said. The split, the quantiser and the probe are
 those of :func:`lightning_mi.mi_bound`: nothing that scores has seen the rows that it scores.
 """
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_mi.estimator.folds import Fold, folds, order_by_group
+from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.estimator.kmeans import fit_kmeans
-from lightning_mi.estimator.options import PROBES, QUANTIZERS
-from lightning_mi.estimator.scores import GroupScores
-from lightning_mi.estimator.split import Fold, folds, order_by_group
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS
 
 _RIDGES = (1e-4, 1e-2, 1.0, 100.0)  # shares of the mean variance of z_far
 
@@ -65,7 +65,7 @@ def conditional_difference(
     Args:
         z_a: ``(N, D)`` embeddings of the anchors.
         z_b: ``(N, D)`` of their neighbours.
-        z_far: ``(N, D)`` of distant sections.
+        z_far: ``(N, D)`` of distant segments.
         num_clusters: K of the codebook, one for both terms.
         groups: ``(N,)`` int64, the utterances.
         seed: Of the split and the k-means.
@@ -96,13 +96,13 @@ def conditional_bound(
     Because g is one of few, the entropy H(c | g) can be measured: conditional entropy is concave in the joint
     distribution, so its plug-in value on the scored rows is at or below the true one in expectation (Jensen), by
     up to about ``K num_backgrounds / N`` nats. Held-out cross-entropy is at or above H(c | Z_a, g). What it
-    conditions on is only the cluster of the distant section: the channel and the voice are removed as far as g
+    conditions on is only the cluster of the distant segment: the channel and the voice are removed as far as g
     tells them.
 
     Args:
         z_a: ``(N, D)`` embeddings of the anchors.
         z_b: ``(N, D)`` of their neighbours.
-        z_far: ``(N, D')`` of distant sections.
+        z_far: ``(N, D')`` of distant segments.
         num_clusters: K of the codebook of ``z_b``.
         groups: ``(N,)`` int64, the utterances.
         num_backgrounds: Clusters of ``z_far``.
@@ -132,7 +132,7 @@ def residual_bound(
 ) -> Score:
     """H(c) - CE(c | z_a) with c = f(z_b - A z_far), A a ridge regression: a lower bound on I(Z_a; Z_b - A Z_far).
 
-    What the distant section tells of ``z_b`` linearly, the channel and the voice above all, is taken off before
+    What the distant segment tells of ``z_b`` linearly, the channel and the voice above all, is taken off before
     clustering. For any A the number is a lower bound on the information between Z_a and the residual (and on that
     between Z_a and the pair (Z_b, Z_far)); A is fitted to the rows that the quantiser is fitted to, its ridge
     chosen inside of them.
@@ -140,7 +140,7 @@ def residual_bound(
     Args:
         z_a: ``(N, D)`` embeddings of the anchors.
         z_b: ``(N, D)`` of their neighbours.
-        z_far: ``(N, D')`` of distant sections.
+        z_far: ``(N, D')`` of distant segments.
         num_clusters: K of the codebook.
         groups: ``(N,)`` int64, the utterances.
         seed: Of the split and the k-means.

@@ -28,7 +28,7 @@ from .truth import LANGUAGE, PHONE, VOICE
 
 _SAMPLE_RATE = 16000
 _LABELLED = (SCORE, TRUTH)  # parts whose phones are needed
-_NEEDS_SECONDS = 1.7  # what the scores' sections need: an utterance is not cut to less
+_NEEDS_SECONDS = 1.7  # what the scores' segments need: an utterance is not cut to less
 
 
 def by_prompt(utterances: Sequence[Utterance]) -> Any:

@@ -38,7 +38,7 @@ from lightning_mi.examples.model_selection.ranks import (
     spearman,
 )
 from lightning_mi.examples.model_selection.results import LOSS, Results, in_common, load, read, together, write
-from lightning_mi.examples.model_selection.sections import FIXED
+from lightning_mi.examples.model_selection.segments import FIXED
 from lightning_mi.examples.model_selection.truth import PHONE, VOICE
 
 # What the callback logs, by its configs.
@@ -50,7 +50,7 @@ LOCAL = "difference/independent/near/frame/canonical32"  # mi_bound/local of cal
 LOCAL_SHARE = "share difference/independent/near/frame/canonical32"  # and as a share of H(c)
 WHITENED = "bound/independent/near/frame/whitened32"  # as the default with quantizer=whitened,
 MEAN = "bound/independent/near/mean/canonical32"  # with pooling=mean,
-VOICES = "bound/long/near/mean/canonical32"  # and of sections of a second: callbacks=mi_bound_voice
+VOICES = "bound/long/near/mean/canonical32"  # and of segments of a second: callbacks=mi_bound_voice
 LOGGED = (PAPER, DEFAULT, LOCAL, LOCAL_SHARE, WHITENED, MEAN, VOICES)
 OURS = (
     "bound",
@@ -200,7 +200,7 @@ def short_lines(results: Results, rankings: dict[str, Ranking]) -> list[str]:
             ]
             cells += [*(across if name != LOSS else ["-"] * len(across)), f"{100 * ranking.stopping[at]:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    ceiling = ["the labelled bound on the same sections"]
+    ceiling = ["the labelled bound on the same segments"]
     for truth in shown:
         ceiling += [f"{spearman(results.labelled[truth][:, None], results.truth[truth])[0]:+.2f}", "-", "-"]
     return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *lines, f"| {' | '.join(ceiling)} |"]
@@ -378,7 +378,7 @@ def truth_lines(
         f"## {truth.capitalize()} accuracy",
         "",
         f"From {100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} % (`{best}`). The labelled bound "
-        f"on the scored sections, which no score without labels can be expected to pass: {ceiling:+.2f}.",
+        f"on the scored segments, which no score without labels can be expected to pass: {ceiling:+.2f}.",
         "",
         f"Settings chosen on half of the runs, judged on the other half; mean (5 to 95 %) of "
         f"{config.report.splits} ways to halve:",

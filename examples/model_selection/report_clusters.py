@@ -24,7 +24,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 from lightning_mi import mi_bound
 from lightning_mi.examples.model_selection.encode import FRAME, MEAN, Embedded
 from lightning_mi.examples.model_selection.ranks import spearman
-from lightning_mi.examples.model_selection.sections import ANCHOR, INDEPENDENT, NEAR
+from lightning_mi.examples.model_selection.segments import ANCHOR, INDEPENDENT, NEAR
 from lightning_mi.examples.model_selection.speech import SCORE
 from lightning_mi.examples.model_selection.truth import PHONE, VOICE
 from lightning_mi.examples.model_selection.zoo import Checkpoint, corpora, cutter, trained

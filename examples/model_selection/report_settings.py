@@ -22,7 +22,7 @@ from lightning_mi.examples.model_selection.ranks import spearman
 from lightning_mi.examples.model_selection.report import CHECKPOINTS, within_runs
 from lightning_mi.examples.model_selection.results import Results, in_common, read
 from lightning_mi.examples.model_selection.scores import Setting
-from lightning_mi.examples.model_selection.sections import (
+from lightning_mi.examples.model_selection.segments import (
     BRIEF,
     FAR,
     FIXED,
@@ -39,10 +39,10 @@ from lightning_mi.examples.model_selection.truth import PHONE, VOICE
 USUAL = Setting(INDEPENDENT, NEAR, FRAME, "canonical")
 CHANGES = {
     "own channels, 0.5 s, side by side, 32 canonical clusters": USUAL,
-    "sections share the utterance's channel": replace(USUAL, view=VARIED),
+    "segments share the utterance's channel": replace(USUAL, view=VARIED),
     "all utterances have one channel, which only who makes the speech can have": replace(USUAL, view=FIXED),
     "channels that differ more": replace(USUAL, view=HARSH),
-    "own channels, and each section faster or slower": replace(USUAL, view=REVOICED),
+    "own channels, and each segment faster or slower": replace(USUAL, view=REVOICED),
     "0.25 s": replace(USUAL, view=BRIEF),
     "1 s, where there is room": replace(USUAL, view=LONG),
     "the usual of those pairs": replace(USUAL, among=LONG),

@@ -17,13 +17,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from lightning_mi.embedding import find_encoder, frames_in_output
+from lightning_mi.embedding.encoder import find_encoder, frames_in_output
 from lightning_mi.examples.model_selection.encode import FRAME, MEAN, Embedded, embed
 from lightning_mi.examples.model_selection.local import Score
 from lightning_mi.examples.model_selection.rivals import rankme
 from lightning_mi.examples.model_selection.score_zoo import score_each, write_json
 from lightning_mi.examples.model_selection.scores import Setting, as_json, bound_of, difference
-from lightning_mi.examples.model_selection.sections import ANCHOR, FAR, INDEPENDENT, NEAR, VARIED, Sections
+from lightning_mi.examples.model_selection.segments import ANCHOR, FAR, INDEPENDENT, NEAR, VARIED, Segments
 from lightning_mi.examples.model_selection.speech import SCORE
 from lightning_mi.examples.model_selection.truth import PHONE, VOICE, accuracies
 from lightning_mi.examples.model_selection.zoo import Checkpoint, corpora, crops, cutter
@@ -39,9 +39,9 @@ BOUNDS = (
 LOCAL = Setting(INDEPENDENT, FAR, FRAME, "canonical")  # what is taken off the default for mi_bound/local
 
 
-def score_layer(embedded: Embedded, sections: Sections) -> dict[str, Score]:
+def score_layer(embedded: Embedded, segments: Segments) -> dict[str, Score]:
     """What the callback can log of one layer, and RankMe, by the names that they have in the zoo's scores."""
-    estimates = {setting: bound_of(embedded, sections, setting) for setting in (*BOUNDS, LOCAL)}
+    estimates = {setting: bound_of(embedded, segments, setting) for setting in (*BOUNDS, LOCAL)}
     scores = {
         f"bound/{setting.name}": Score(estimates[setting].bound, estimates[setting].stderr) for setting in BOUNDS
     }
@@ -86,7 +86,7 @@ class LayerScorer:
         self.device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         speech = corpora(config)
         cut = cutter(config)
-        self.sections, self.seconds = cut(speech.load(SCORE)), cut.seconds
+        self.segments, self.seconds = cut(speech.load(SCORE)), cut.seconds
         self.truth = crops(config, speech)
 
     def __call__(self, checkpoint: Checkpoint) -> None:
@@ -97,9 +97,9 @@ class LayerScorer:
         module = checkpoint.run.restore(checkpoint.step).to(self.device)
         found = {}
         for name, encode in layers_of(module, self.layers[checkpoint.run.objective], self.device):
-            embedded = embed(encode, self.sections, self.seconds, views=(VARIED, INDEPENDENT))
+            embedded = embed(encode, self.segments, self.seconds, views=(VARIED, INDEPENDENT))
             truth = accuracies(encode, self.truth, truths=(PHONE, VOICE))
-            scores = as_json(score_layer(embedded, self.sections)) if embedded.is_finite() else {}
+            scores = as_json(score_layer(embedded, self.segments)) if embedded.is_finite() else {}
             found[name] = {"truth": truth, "scores": scores}
         write_json(path, found)
 

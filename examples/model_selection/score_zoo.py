@@ -25,7 +25,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from lightning_mi.examples.model_selection.encode import Embedded, embed
 from lightning_mi.examples.model_selection.scores import as_json, labelled, score_all, score_names
-from lightning_mi.examples.model_selection.sections import VARIED, VIEWS, Sections
+from lightning_mi.examples.model_selection.segments import VARIED, VIEWS, Segments
 from lightning_mi.examples.model_selection.speech import SCORE, ZooData
 from lightning_mi.examples.model_selection.truth import TruthSpeech, accuracies
 from lightning_mi.examples.model_selection.zoo import Checkpoint, corpora, crops, cutter, trained
@@ -43,7 +43,7 @@ class Scorer:
         self.device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         speech = corpora(config)
         cut = cutter(config)
-        self.sections: Sections = cut(speech.load(SCORE))
+        self.segments: Segments = cut(speech.load(SCORE))
         self.seconds = cut.seconds
         self.truth: TruthSpeech = crops(config, speech)
         self.validation = ZooData([], speech.recordings(SCORE)[: config.score.validation_utterances], 32, 1.0)
@@ -64,8 +64,8 @@ class Scorer:
         found["finite"] = embedded.is_finite()
         if found["finite"]:
             known = found.setdefault("scores", {})
-            known |= as_json(score_all(embedded, self.sections, known))
-            found["labelled"] = found.get("labelled") or as_json(labelled(embedded, self.sections))
+            known |= as_json(score_all(embedded, self.segments, known))
+            found["labelled"] = found.get("labelled") or as_json(labelled(embedded, self.segments))
         found["seconds"] = found.get("seconds", 0.0) + time.perf_counter() - start
         write_json(scores, found)
 
@@ -77,7 +77,7 @@ class Scorer:
         if not views:
             return kept
         module = checkpoint.run.restore(checkpoint.step).to(self.device)
-        embedded = embed(lambda waveforms: module(waveforms.to(self.device)), self.sections, self.seconds, views)
+        embedded = embed(lambda waveforms: module(waveforms.to(self.device)), self.segments, self.seconds, views)
         embedded = Embedded(kept.pooled | embedded.pooled, embedded.frames if VARIED in views else kept.frames)
         partial = path.with_suffix(f".partial{os.getpid()}")
         torch.save({"pooled": embedded.pooled, "frames": embedded.frames}, partial)

@@ -16,7 +16,7 @@ from lightning_mi import MIEstimate, labeled_mi_bound, mi_bound
 from .encode import BOTH, CONTEXT, EDGE, FRAME, MEAN, Embedded
 from .local import Score, conditional_bound, conditional_difference, residual_bound
 from .rivals import QUALITIES, alpha_req, cluster_quality, lidar, rankme
-from .sections import (
+from .segments import (
     AGAIN,
     ANCHOR,
     FAR,
@@ -27,7 +27,7 @@ from .sections import (
     REVOICED,
     VARIED,
     VIEWS,
-    Sections,
+    Segments,
 )
 from .truth import LANGUAGE, PHONE, VOICE, phone_at
 
@@ -45,12 +45,12 @@ _LOCAL: dict[str, Callable[..., Score]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """Of one bound: which sections, how pooled, and how clustered.
+    """Of one bound: which segments, how pooled, and how clustered.
 
     Attributes:
         view: One of :data:`VIEWS`.
-        partner: The section that stands beside the anchor.
-        pooling: How the frames of a section become one vector.
+        partner: The segment that stands beside the anchor.
+        pooling: How the frames of a segment become one vector.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         num_clusters: K.
         probe: As that of :func:`lightning_mi.mi_bound`.
@@ -74,8 +74,8 @@ class Setting:
 
 
 def settings() -> Iterator[Setting]:
-    """All that are tried: every quantiser in every view, pooling and partner; where each section has a channel
-    of its own, more poolings, other numbers of clusters and other probes; and, beside the long sections, the usual
+    """All that are tried: every quantiser in every view, pooling and partner; where each segment has a channel
+    of its own, more poolings, other numbers of clusters and other probes; and, beside the long segments, the usual
     ones of the anchors that have room for those."""
     for view, names in VIEWS.items():
         for partner in (*names[1:], AGAIN) if view == INDEPENDENT else names[1:]:
@@ -102,24 +102,24 @@ def _poolings(view: str, partner: str) -> tuple[str, ...]:
 
 def partner_of(embedded: Embedded, setting: Setting) -> Tensor:
     """Embeddings ``(N, D)`` of what stands beside the anchor. In the view "independent", "again" is the anchor as
-    it is in "varied": two channels of one section."""
+    it is in "varied": two channels of one segment."""
     if (setting.view, setting.partner) == (INDEPENDENT, AGAIN):
         return embedded.of(VARIED, ANCHOR, setting.pooling)
     return embedded.of(setting.view, setting.partner, setting.pooling)
 
 
-def bound_of(embedded: Embedded, sections: Sections, setting: Setting) -> MIEstimate:
+def bound_of(embedded: Embedded, segments: Segments, setting: Setting) -> MIEstimate:
     """The bound in one setting."""
     anchor, partner = embedded.of(setting.view, ANCHOR, setting.pooling), partner_of(embedded, setting)
-    rows = sections.rows[setting.view]
+    rows = segments.rows[setting.view]
     if setting.among:
-        kept = torch.isin(rows, sections.rows[setting.among])
+        kept = torch.isin(rows, segments.rows[setting.among])
         anchor, partner, rows = anchor[kept], partner[kept], rows[kept]
     return mi_bound(
         anchor,
         partner,
         setting.num_clusters,
-        sections.groups[rows],
+        segments.groups[rows],
         quantizer=setting.quantizer,
         probe=setting.probe,
     )
@@ -128,19 +128,19 @@ def bound_of(embedded: Embedded, sections: Sections, setting: Setting) -> MIEsti
 _Wanted = dict[str, Callable[[], Score]]  # how a score is found, by its name
 
 
-def score_all(embedded: Embedded, sections: Sections, known: Container[str] = ()) -> dict[str, Score]:
+def score_all(embedded: Embedded, segments: Segments, known: Container[str] = ()) -> dict[str, Score]:
     """Scores without labels of one checkpoint.
 
     Args:
-        embedded: Its embeddings of ``sections``, finite.
-        sections: The same.
+        embedded: Its embeddings of ``segments``, finite.
+        segments: The same.
         known: Names that need not be scored.
 
     Returns:
         By name. Names begin with "bound" where the value is a lower bound on a mutual information, held out. The
         standard error is NaN where the score has none.
     """
-    wanted = _wanted(embedded, sections)
+    wanted = _wanted(embedded, segments)
     return {name: score() for name, score in wanted.items() if name not in known}
 
 
@@ -149,15 +149,15 @@ def score_names() -> set[str]:
     return set(_wanted(None, None))
 
 
-def _wanted(embedded: Any, sections: Any) -> _Wanted:
+def _wanted(embedded: Any, segments: Any) -> _Wanted:
     """Nothing is looked at until a score is asked for."""
-    estimate = functools.cache(functools.partial(bound_of, embedded, sections))
-    return _bounds(estimate) | _local(embedded, sections) | _rivals(embedded)
+    estimate = functools.cache(functools.partial(bound_of, embedded, segments))
+    return _bounds(estimate) | _local(embedded, segments) | _rivals(embedded)
 
 
 def _bounds(estimate: Callable[[Setting], MIEstimate]) -> _Wanted:
     """Every bound, as a share of H(c), which takes away what a larger entropy alone brings and is not a bound, and
-    where there is a far section near minus far: differences of two bounds, which are not bounds."""
+    where there is a far segment near minus far: differences of two bounds, which are not bounds."""
 
     def bound(setting: Setting) -> Score:
         return Score(estimate(setting).bound, estimate(setting).stderr)
@@ -192,11 +192,11 @@ def difference(near: MIEstimate, far: MIEstimate) -> Score:
     return Score(*near.scores.gain_over(far.scores))
 
 
-def _local(embedded: Embedded, sections: Sections) -> _Wanted:
+def _local(embedded: Embedded, segments: Segments) -> _Wanted:
     def local(kind: str, view: str, partner: str, pooling: str, quantizer: str) -> Score:
         z_a, z_b = embedded.of(view, ANCHOR, pooling), embedded.of(view, partner, pooling)
         far = embedded.of(view, FAR, MEAN)
-        return _LOCAL[kind](z_a, z_b, far, CLUSTERS, sections.groups, quantizer=quantizer)
+        return _LOCAL[kind](z_a, z_b, far, CLUSTERS, segments.groups, quantizer=quantizer)
 
     found: _Wanted = {}
     pairs = [(view, NEAR) for view in VIEWS if FAR in VIEWS[view]] + [(VARIED, LATER), (REVOICED, AGAIN)]
@@ -216,14 +216,14 @@ def _rivals(embedded: Embedded) -> _Wanted:
 
     def augmented() -> Tensor:
         views = ((VARIED, ANCHOR), (INDEPENDENT, ANCHOR), (REVOICED, ANCHOR), (REVOICED, AGAIN))
-        return torch.stack([embedded.of(view, section, MEAN) for view, section in views], dim=1)
+        return torch.stack([embedded.of(view, segment, MEAN) for view, segment in views], dim=1)
 
     values: dict[str, Callable[[], float]] = {
         "RankMe/frames": lambda: rankme(embedded.frames.flatten(0, 1)),
         "RankMe/pooled": lambda: rankme(embedded.of(VARIED, ANCHOR, MEAN)),
         "alpha-ReQ/frames": lambda: -abs(alpha_req(embedded.frames.flatten(0, 1)) - 1),
         "alpha-ReQ/pooled": lambda: -abs(alpha_req(embedded.of(VARIED, ANCHOR, MEAN)) - 1),
-        "LiDAR/sections": lambda: lidar(embedded.pooled[VARIED, MEAN]),
+        "LiDAR/segments": lambda: lidar(embedded.pooled[VARIED, MEAN]),
         "LiDAR/augmented": lambda: lidar(augmented()),
     }
     for num_clusters in (32, 256):
@@ -236,12 +236,12 @@ def _rivals(embedded: Embedded) -> _Wanted:
     }
 
 
-def labelled(embedded: Embedded, sections: Sections) -> dict[str, Score]:
-    """The labelled bounds on the same sections: what the scores without labels may hope for."""
-    owners = [sections.utterances[group] for group in sections.groups.tolist()]
+def labelled(embedded: Embedded, segments: Segments) -> dict[str, Score]:
+    """The labelled bounds on the same segments: what the scores without labels may hope for."""
+    owners = [segments.utterances[group] for group in segments.groups.tolist()]
     phones = [
         phone_at(owner.phones, end - _BEFORE_THE_END)
-        for owner, end in zip(owners, sections.ends.tolist(), strict=True)
+        for owner, end in zip(owners, segments.ends.tolist(), strict=True)
     ]
     wanted: list[tuple[str, str, list[str | None]]] = [
         (PHONE, FRAME, phones),
@@ -252,7 +252,7 @@ def labelled(embedded: Embedded, sections: Sections) -> dict[str, Score]:
     for name, pooling, labels in wanted:
         names = sorted({label for label in labels if label is not None})
         targets = torch.tensor([-1 if label is None else names.index(label) for label in labels])
-        estimate = labeled_mi_bound(embedded.of(VARIED, ANCHOR, pooling), targets, sections.groups)
+        estimate = labeled_mi_bound(embedded.of(VARIED, ANCHOR, pooling), targets, segments.groups)
         found[f"labelled bound/{name}"] = Score(estimate.bound, estimate.stderr)
     return found
 

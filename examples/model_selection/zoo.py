@@ -12,7 +12,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from .channel import Channel
-from .sections import SectionCutter
+from .segments import SegmentCutter
 from .speech import TRUTH, Corpora
 from .truth import TruthSpeech, truth_speech
 
@@ -133,9 +133,9 @@ def channel(config: DictConfig, name: str) -> Channel:
     return Channel(ranges["gain_db"], ranges["tilt_db"], ranges["snr_db"])
 
 
-def cutter(config: DictConfig) -> SectionCutter:
-    """How the sections are cut that are scored."""
-    return SectionCutter(
+def cutter(config: DictConfig) -> SegmentCutter:
+    """How the segments are cut that are scored."""
+    return SegmentCutter(
         varied=channel(config, config.speech.channels.score),
         fixed=channel(config, "fixed"),
         strong=channel(config, "strong"),

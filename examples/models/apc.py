@@ -137,7 +137,7 @@ class APCModule(pl.LightningModule):
         if waveforms.shape[-1] < self.features.window:
             raise ValueError(
                 f"waveforms: got {waveforms.shape[-1]} samples, expected at least {self.features.window} "
-                "(one window); give longer sections"
+                "(one window); give longer segments"
             )
         return self._encode(self.features(waveforms))
 

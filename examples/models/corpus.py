@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class FrontEnd(nn.Module):
     """Frame features standardised by the mean and standard deviation of a corpus.
 
-    The statistics belong to the corpus and not to the utterance, so that a section encoded alone gets the
+    The statistics belong to the corpus and not to the utterance, so that a segment encoded alone gets the
     features that it has inside its utterance. A subclass says what the frames are (:meth:`frames`).
 
     Args:

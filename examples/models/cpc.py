@@ -113,7 +113,7 @@ class CPCModule(pl.LightningModule):
         if waveforms.shape[-1] < self.receptive_field:
             raise ValueError(
                 f"waveforms: got {waveforms.shape[-1]} samples, expected at least {self.receptive_field} "
-                "(two windows); give longer sections"
+                "(two windows); give longer segments"
             )
         return self._encode(waveforms)[1]
 

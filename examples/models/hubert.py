@@ -190,7 +190,7 @@ class HuBERTModule(pl.LightningModule):
         if waveforms.shape[-1] < self.receptive_field:
             raise ValueError(
                 f"waveforms: got {waveforms.shape[-1]} samples, expected at least {self.receptive_field} "
-                "(one receptive field of conv_layers); give longer sections"
+                "(one receptive field of conv_layers); give longer segments"
             )
         features: Tensor = self.model.wav2vec2(waveforms, lengths)[0]
         return features

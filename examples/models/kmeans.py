@@ -18,7 +18,7 @@ class KMeansTargets(FrontEnd):
     """Label each frame with the nearest of ``num_classes`` centroids of 39-dimensional MFCC.
 
     13 coefficients with their first and second differences, clustered by k-means (Hsu et al. 2021,
-    arXiv:2106.07447, section IV-B); windows of 25 ms, each dimension standardised over the corpus. Frame
+    arXiv:2106.07447, segment IV-B); windows of 25 ms, each dimension standardised over the corpus. Frame
     ``t`` is centred where the receptive field of the encoder's frame ``t`` is.
 
     Args:

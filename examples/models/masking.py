@@ -14,7 +14,7 @@ class SpanMasks(nn.Module):
     """Replace random spans of frames by a learned vector.
 
     Spans of ``length`` frames start at distinct random frames, about ``prob * frames / length`` of them, and
-    may overlap (Baevski et al. 2020, arXiv:2006.11477, section 3.1). An utterance shorter than four spans
+    may overlap (Baevski et al. 2020, arXiv:2006.11477, segment 3.1). An utterance shorter than four spans
     gets spans of a quarter of its frames. At least one frame of every utterance stays in sight.
 
     Args:

@@ -25,9 +25,9 @@ from lightning_mi.estimator.checks import (
     check_same_rows,
 )
 from lightning_mi.estimator.clusters import Clusters
-from lightning_mi.estimator.options import PROBES, QUANTIZERS
-from lightning_mi.estimator.scores import GroupScores
-from lightning_mi.estimator.split import Fold, folds, order_by_group
+from lightning_mi.estimator.folds import Fold, folds, order_by_group
+from lightning_mi.estimator.group_scores import GroupScores
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS
 
 UNLABELED = -1
 
@@ -39,7 +39,7 @@ class MIEstimate:
     Attributes:
         bound: ``entropy - cross_entropy``, never below 0 (mutual information is not).
         stderr: Standard error of the bound, over groups and over the two fits, see
-            :func:`lightning_mi.estimator.scores.clustered_stderr`.
+            :func:`lightning_mi.estimator.group_scores.clustered_stderr`.
         entropy: H(c), the plug-in entropy of the clusters (or labels) on the scored rows.
         cross_entropy: E[-log q(c | z)] of the probe on rows that it has not seen; of the marginal (the
             entropy itself) where the probe does worse than to say nothing.
@@ -126,7 +126,7 @@ def mi_bound(
     averaged, so that every pair is scored, each by parts that have not seen its group.
 
     Args:
-        z_a: ``(N, D)`` floating-point, embeddings of the first sections.
+        z_a: ``(N, D)`` floating-point, embeddings of the first segments.
         z_b: ``(N, D')`` floating-point, embeddings of the second; row i belongs to row i of ``z_a``.
         num_clusters: K of the k-means, at most the number of rows in the smaller half.
         groups: ``(N,)`` integers; rows of one group (utterance, speaker, session) never stand on both sides

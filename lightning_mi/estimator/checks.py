@@ -30,7 +30,7 @@ def check_finite(name: str, z: Tensor) -> None:
     bad = ~torch.isfinite(z).all(dim=1)
     raise ValueError(
         f"`{name}` must be finite, got NaN or infinity in {int(bad.sum())} of {z.shape[0]} rows. "
-        "Leave these rows out of both sections."
+        "Leave these rows out of both segments."
     )
 
 

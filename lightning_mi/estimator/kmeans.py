@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_mi.estimator.products import nearest, sums_by_class
+from lightning_mi.estimator.kmeans_init import seed_centers
+from lightning_mi.estimator.linalg import nearest, sums_by_class
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
-from lightning_mi.estimator.seeding import seed_centers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
@@ -153,7 +153,7 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`lightning_mi.estimator.products.nearest`; on a GPU by faiss, which never writes the distances."""
+    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which never writes the distances."""
     if not (points.is_cuda and faiss.get_num_gpus() > 0):
         return nearest(points, centroids)
     points, centroids = points.contiguous(), centroids.contiguous()

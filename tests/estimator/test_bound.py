@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
 from lightning_mi import labeled_mi_bound, mi_bound
-from lightning_mi.estimator.split import folds, order_by_group
+from lightning_mi.estimator.folds import folds, order_by_group
 
 
 def gaussian(num, dim, rho):
@@ -150,7 +150,7 @@ def test_rank_one_embeddings():
     assert 1.0 < mi_bound(line, line, num_clusters=8).bound < math.log(8)
 
 
-def test_identical_sections_reach_the_ceiling():
+def test_identical_segments_reach_the_ceiling():
     hidden = torch.arange(1200) % 10
     z = 20 * torch.eye(10)[hidden] + 0.1 * torch.randn(1200, 10)
     estimate = mi_bound(z, z, num_clusters=10)

@@ -3,9 +3,9 @@ import torch
 from sklearn.cluster import KMeans
 
 from lightning_mi import MIBound, mi_bound
+from lightning_mi.estimator.folds import folds, order_by_group
 from lightning_mi.estimator.kmeans import fit_kmeans
-from lightning_mi.estimator.options import QUANTIZERS
-from lightning_mi.estimator.split import folds, order_by_group
+from lightning_mi.estimator.registry import QUANTIZERS
 
 
 def epochs(num=800, dim=6, count=2):

@@ -57,7 +57,7 @@ from lightning_mi.examples.model_selection.report import DEFAULT, Fresh
 from lightning_mi.examples.model_selection.results import LOSS, Results, Scored, read, together, write
 from lightning_mi.examples.model_selection.rivals import alpha_req, cluster_quality, lidar, rankme
 from lightning_mi.examples.model_selection.scores import settings
-from lightning_mi.examples.model_selection.sections import (
+from lightning_mi.examples.model_selection.segments import (
     AGAIN,
     ANCHOR,
     BRIEF,
@@ -72,7 +72,7 @@ from lightning_mi.examples.model_selection.sections import (
     SHORT,
     VARIED,
     VIEWS,
-    SectionCutter,
+    SegmentCutter,
 )
 from lightning_mi.examples.model_selection.speech import SCORE, TRAIN, TRUTH, ZooData
 from lightning_mi.examples.model_selection.synthesised import SynthesisedCorpora
@@ -147,7 +147,7 @@ def test_cluster_quality_of_a_collapsed_model_is_the_worst():
     assert found["davies_bouldin"] == -math.inf
 
 
-# ---- local scores: two sections with a voice in common, neighbours with a phone in common
+# ---- local scores: two segments with a voice in common, neighbours with a phone in common
 
 
 def conversation(count=3000, classes=4, shared=1.0, seed=0):
@@ -487,19 +487,19 @@ def test_noise_has_the_level_of_the_speech_and_nothing_else(corpora):
     assert abs(float((noise[1:] * noise[:-1]).mean() / noise.square().mean())) < 0.05
 
 
-def test_sections_are_heard_in_every_view(corpora):
+def test_segments_are_heard_in_every_view(corpora):
     recordings = corpora.load(SCORE)
-    cutter = SectionCutter(varied=PLAIN, fixed=PLAIN, strong=PLAIN)
-    sections = cutter(recordings)
-    every = torch.arange(len(sections.groups))
+    cutter = SegmentCutter(varied=PLAIN, fixed=PLAIN, strong=PLAIN)
+    segments = cutter(recordings)
+    every = torch.arange(len(segments.groups))
     for view, names in VIEWS.items():
         length = {SHORT: 3200, BRIEF: 4000, LONG: 16000}.get(view, 8000)
         assert cutter.seconds[view] * 16000 == length
-        assert sections.views[view].shape == (len(sections.rows[view]), len(names), length)
-        assert view == LONG or torch.equal(sections.rows[view], every)
+        assert segments.views[view].shape == (len(segments.rows[view]), len(names), length)
+        assert view == LONG or torch.equal(segments.rows[view], every)
 
     def of(view, name):
-        return sections.views[view][:, VIEWS[view].index(name)].int()
+        return segments.views[view][:, VIEWS[view].index(name)].int()
 
     # Where all channels are plain, views differ by the rounding of their noise only.
     assert (of(VARIED, FAR) - of(FIXED, FAR)).abs().max() <= 1
@@ -510,44 +510,44 @@ def test_sections_are_heard_in_every_view(corpora):
     assert (of(BRIEF, FAR) - of(VARIED, FAR)[:, :4000]).abs().max() <= 1
     assert (of(HARSH, FAR) - of(VARIED, FAR)).abs().max() <= 1
     assert (of(INDEPENDENT, LATER) - of(VARIED, LATER)).abs().max() <= 1
-    # Long sections hold the others, and are where a second lies on both sides of the border.
-    rows = sections.rows[LONG]
+    # Long segments hold the others, and are where a second lies on both sides of the border.
+    rows = segments.rows[LONG]
     assert 0 < len(rows) < len(every)
     assert (of(LONG, ANCHOR)[:, 8000:] - of(VARIED, ANCHOR)[rows]).abs().max() <= 1
     assert (of(LONG, NEAR)[:, :8000] - of(VARIED, NEAR)[rows]).abs().max() <= 1
     lengths = {r.utterance.id: len(r.read()) / 16000 for r in recordings}
     room = [
-        1 <= end <= lengths[sections.utterances[group].id] - 1
-        for end, group in zip(sections.ends.tolist(), sections.groups.tolist(), strict=True)
+        1 <= end <= lengths[segments.utterances[group].id] - 1
+        for end, group in zip(segments.ends.tolist(), segments.groups.tolist(), strict=True)
     ]
     assert rows.tolist() == [row for row, fits in enumerate(room) if fits]
     # The neighbour begins where the anchor ends.
-    owner = recordings[[r.utterance for r in recordings].index(sections.utterances[sections.groups[0]])].read()
-    start = round(float(sections.ends[0]) * 16000)
+    owner = recordings[[r.utterance for r in recordings].index(segments.utterances[segments.groups[0]])].read()
+    start = round(float(segments.ends[0]) * 16000)
     assert (of(VARIED, NEAR)[0] - (owner[start : start + 8000] * 32768).round().int()).abs().max() <= 1
     # Another speed: the same at the border, and not the same otherwise.
     assert (of(REVOICED, ANCHOR) - of(REVOICED, AGAIN)).abs().float().mean() > 100
-    assert len(sections.groups.unique()) == len(sections.utterances)
+    assert len(segments.groups.unique()) == len(segments.utterances)
 
 
 def test_poolings(corpora):
-    sections = SectionCutter(varied=VARYING, fixed=PLAIN, strong=VARYING)(corpora.load(SCORE)[:3])
+    segments = SegmentCutter(varied=VARYING, fixed=PLAIN, strong=VARYING)(corpora.load(SCORE)[:3])
 
     def encode(waveforms):
         return waveforms.unfold(1, 400, 400).square()  # (B, 20, 400)
 
-    embedded = embed(encode, sections, dict.fromkeys(VIEWS, 0.5) | {SHORT: 0.2})
+    embedded = embed(encode, segments, dict.fromkeys(VIEWS, 0.5) | {SHORT: 0.2})
     assert embedded.is_finite()
-    anchors = encode(sections.views[VARIED][:, 0].float() / 32768)
-    nears = encode(sections.views[VARIED][:, 1].float() / 32768)
+    anchors = encode(segments.views[VARIED][:, 0].float() / 32768)
+    nears = encode(segments.views[VARIED][:, 1].float() / 32768)
     torch.testing.assert_close(embedded.of(VARIED, ANCHOR, MEAN), anchors.mean(1))
     torch.testing.assert_close(embedded.of(VARIED, ANCHOR, FRAME), anchors[:, -1])
     torch.testing.assert_close(embedded.of(VARIED, NEAR, FRAME), nears[:, 0])
     torch.testing.assert_close(embedded.of(VARIED, ANCHOR, EDGE), anchors[:, -3:].mean(1))
     torch.testing.assert_close(embedded.of(VARIED, NEAR, EDGE), nears[:, :3].mean(1))
-    again = encode(sections.views[REVOICED][:, 3].float() / 32768)
+    again = encode(segments.views[REVOICED][:, 3].float() / 32768)
     torch.testing.assert_close(embedded.of(REVOICED, AGAIN, FRAME), again[:, -1])
-    assert embedded.frames.shape == (len(sections.groups), FRAMES_PER_ANCHOR, 400)
+    assert embedded.frames.shape == (len(segments.groups), FRAMES_PER_ANCHOR, 400)
     side_by_side = torch.cat([anchors[:, -1], anchors.mean(1)], dim=1)
     torch.testing.assert_close(embedded.of(VARIED, ANCHOR, BOTH), side_by_side)
     torch.testing.assert_close(embedded.of(VARIED, ANCHOR, CONTEXT), side_by_side)

@@ -347,11 +347,11 @@ def test_errors():
         warmup_adamw([], lr=1.0, weight_decay=0.0, warmup_steps=5, total_steps=5)
 
 
-def test_log_mel_of_a_section_alone():
+def test_log_mel_of_a_segment_alone():
     features = LogMel()
     waveform = torch.randn(1, RATE)
-    whole, section = features(waveform), features(waveform[:, 4000:12000])
-    torch.testing.assert_close(section, whole[:, 25 : 25 + section.shape[1]], atol=1e-3, rtol=1e-3)
+    whole, segment = features(waveform), features(waveform[:, 4000:12000])
+    torch.testing.assert_close(segment, whole[:, 25 : 25 + segment.shape[1]], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("kind", "hop"), [(APCModule, 160), (CPCModule, 320)])

@@ -1,0 +1,199 @@
+"""The linear discriminant in closed form: canonical directions, and how far they can be trusted.
+
+Classes share one covariance, shrunk toward a multiple of the identity. Its canonical directions (those in which
+class means differ most for the spread inside of a class) turn the discriminant into a sum of one term each. Class
+means of few rows stand farther apart than the true ones, so along each direction they are pulled together by the
+slope with which rows that were not fitted follow them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_mi.estimator.linalg import gram, sums_by_class
+from lightning_mi.estimator.linear import LinearMap
+
+_PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
+_NEWTON_STEPS = 6
+_EM_STEPS = 10
+_NOTHING = 1e-6  # of the strongest direction
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the discriminant needs to know of a set of rows; those of two sets add up.
+
+    Attributes:
+        gram: ``(D, D)`` float64, sum of the rows' outer products.
+        sums: ``(K, D)`` float64, sum of the rows of each class.
+        counts: ``(K,)`` float64, number of the rows of each class.
+        dtype: Of the rows.
+    """
+
+    gram: Tensor
+    sums: Tensor
+    counts: Tensor
+    dtype: torch.dtype = torch.float32
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.gram + other.gram, self.sums + other.sums, self.counts + other.counts, self.dtype)
+
+    def spread(self) -> Spread:
+        """Means and covariance: differences of large sums, hence float64 up to here."""
+        num_rows = self.counts.sum().clamp(min=1)
+        mean = self.sums.sum(dim=0) / num_rows
+        means = torch.where(self.counts[:, None] > 0, self.sums / self.counts[:, None] - mean, 0)
+        counts = self.counts + _PSEUDO_ROWS
+        return Spread(
+            covariance=(self.gram / num_rows).addr_(mean, mean, alpha=-1).to(self.dtype),
+            mean=mean.to(self.dtype),
+            means=means.to(self.dtype),
+            shares=(self.counts / num_rows).to(self.dtype),
+            log_prior=(counts / counts.sum()).log().to(self.dtype),
+        )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where a set of rows and its classes lie.
+
+    Attributes:
+        covariance: ``(D, D)``, of all rows.
+        mean: ``(D,)``, of all rows.
+        means: ``(K, D)``, of the classes, less ``mean``; zero for a class without rows.
+        shares: ``(K,)``, of the classes in the rows.
+        log_prior: ``(K,)`` float32, log of the shares with half a row more in each class.
+    """
+
+    covariance: Tensor
+    mean: Tensor
+    means: Tensor
+    shares: Tensor
+    log_prior: Tensor
+
+
+@dataclass(frozen=True)
+class Discriminant:
+    """Class means in canonical coordinates ``y = x @ directions - offset``, in which the covariance inside of
+    the classes is diagonal.
+
+    Attributes:
+        directions: ``(D, R)`` float32, strongest first.
+        offset: ``(R,)``.
+        means: ``(K, R)``, the class means.
+        within: ``(R,)``, variance inside of the classes (the variance of all rows is 1).
+        log_prior: ``(K,)``.
+    """
+
+    directions: Tensor
+    offset: Tensor
+    means: Tensor
+    within: Tensor
+    log_prior: Tensor
+
+    def project(self, x: Tensor) -> Tensor:
+        """Canonical coordinates ``(N, R)`` of ``x`` ``(N, D)``."""
+        return torch.addmm(-self.offset, x, self.directions)
+
+    def linear(self, slopes: Tensor, temperature: Tensor) -> LinearMap:
+        """The map from canonical coordinates to logits, where means are pulled together by ``slopes`` ``(R,)``
+        and all differences of log densities multiplied by ``temperature``."""
+        means = self.means * slopes
+        weight = temperature * (means / self.within).T
+        return LinearMap(weight, self.log_prior - (weight.T * means).sum(dim=1) / 2)
+
+
+def moments(x: Tensor, targets: Tensor, num_classes: int) -> Moments:
+    """The :class:`Moments` of ``x`` ``(N, D)`` float32 with ``targets`` ``(N,)`` int64 below ``num_classes``."""
+    counts = torch.bincount(targets, minlength=num_classes).double()
+    return Moments(gram(x), sums_by_class(x, targets, num_classes).double(), counts, x.dtype)
+
+
+def discriminant(of: Spread, shrinkage: float) -> Discriminant:
+    """The canonical directions of the classes (at most K - 1), with the covariance shrunk by ``shrinkage``.
+
+    Where T is the covariance of all rows, B that of the class means and t the mean of T's diagonal, the
+    directions solve  (1-s) B v = rho^2 ((1-s) T + s t I) v.
+
+    Source:
+        Friedman, "Regularized discriminant analysis", JASA 1989; Hastie, Buja, Tibshirani, "Penalized
+        discriminant analysis", Annals of Statistics 1995.
+    """
+    shrunk = of.covariance * (1 - shrinkage)
+    shrunk.diagonal().add_(shrinkage * of.covariance.diagonal().mean().clamp(min=1e-12))
+    root = torch.linalg.cholesky_ex(shrunk).L
+    whitened = torch.linalg.solve_triangular(root, of.means.T, upper=False)  # (D, K)
+    between = whitened * ((1 - shrinkage) * of.shares).sqrt()
+    rank = max(1, min(between.shape[0], between.shape[1] - 1))
+    if between.shape[0] <= between.shape[1]:
+        rho_squared, basis = torch.linalg.eigh((between @ between.T).double())
+        rho_squared, basis = rho_squared.flip(0)[:rank], basis.flip(1)[:, :rank].to(shrunk.dtype)
+    else:
+        rho_squared, mixture = torch.linalg.eigh((between.T @ between).double())
+        rho_squared, mixture = rho_squared.flip(0)[:rank], mixture.flip(1)[:, :rank]
+        basis = between @ (mixture / rho_squared.clamp(min=1e-12).sqrt()).to(shrunk.dtype)
+    directions = torch.linalg.solve_triangular(root.T, basis, upper=True)
+    return Discriminant(
+        directions=directions,
+        offset=of.mean @ directions,
+        means=whitened.T @ basis,
+        within=(1 - rho_squared).clamp(1e-4, 1).to(shrunk.dtype),
+        log_prior=of.log_prior,
+    )
+
+
+def held_out_slopes(y: Tensor, targets: Tensor, means: Tensor) -> Tensor:
+    """Slope of ``y`` ``(N, R)`` on the class means of ``targets`` ``(N,)`` in each direction: ``(R,)`` from 0
+    to 1, never rising from one direction to the next (a stronger one is no less to be trusted)."""
+    expected = means[targets]
+    slope = torch.stack([(y * expected).sum(dim=0), expected.square().sum(dim=0)]).double().cpu()
+    numerator, denominator = slope
+    # A direction that no class means span (a class had no row to fit) is rounding error, and so is its slope.
+    numerator = torch.where(denominator > _NOTHING * denominator.max(), numerator, 0)
+    return _falling(numerator, denominator).clamp(0, 1).to(y)
+
+
+def held_out_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:
+    """The t between 0 (the marginal) and 10 under which softmax(log_prior + t * scores) gives the ``targets``
+    ``(N,)`` the highest likelihood, a 0-d tensor: Newton's method on a convex function."""
+    hit = scores.gather(1, targets[:, None])[:, 0]
+    t = scores.new_ones(())
+    for _ in range(_NEWTON_STEPS):
+        q = (log_prior + t * scores).softmax(dim=1)
+        mean = (q * scores).sum(dim=1)
+        curvature = ((q * scores.square()).sum(dim=1) - mean.square()).mean()
+        step = (hit - mean).mean() / curvature.clamp(min=1e-12)
+        t = (t + step.clamp(-1, 1)).clamp(0, 10)
+    return t
+
+
+def held_out_lapse(log_q: Tensor, log_marginal: Tensor) -> Tensor:
+    """The share of rows, a 0-d tensor, that the marginal had better predict: the weight e that gives the mixture
+    (1 - e) q + e * marginal the highest likelihood, from the logs ``(N,)`` of both at held-out rows' targets.
+
+    One pseudo-row counts as a lapse, so a target that the probe all but excludes never costs more than about
+    log N over the marginal.
+
+    Source:
+        Dempster, Laird, Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 1977.
+    """
+    lapse = log_q.new_full((), 0.05)
+    for _ in range(_EM_STEPS):
+        blame = (log_marginal - log_q + lapse.logit()).sigmoid()
+        lapse = (blame.sum() + 1) / (len(blame) + 2)
+    return lapse
+
+
+def _falling(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The sequence closest to ``numerator / denominator`` that never rises (pool adjacent violators)."""
+    pools: list[list[float]] = []
+    for above, below in zip(numerator.tolist(), denominator.clamp(min=1e-30).tolist(), strict=True):
+        pools.append([above, below, 1])
+        while len(pools) > 1 and pools[-2][0] * pools[-1][1] < pools[-1][0] * pools[-2][1]:
+            last = pools.pop()
+            pools[-1] = [a + b for a, b in zip(pools[-1], last, strict=True)]
+    values = [above / below for above, below, count in pools for _ in range(int(count))]
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,0 +1,100 @@
+"""K-means after whitening: every direction of the embedding has a say, not only those of large variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_mi.estimator.kmeans import cluster, search
+from lightning_mi.estimator.linalg import gram
+from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
+
+_SHRINKAGE = 0.1
+
+
+@dataclass(frozen=True)
+class ProjectedQuantizer:
+    """Cluster centres in linear coordinates ``squash(x) @ directions``.
+
+    Attributes:
+        centroids: ``(K', R)`` float32, K' at most the K that was asked for.
+        directions: ``(D, R)`` float32.
+        scaler: The scaling that stands before both.
+    """
+
+    centroids: Tensor
+    directions: Tensor
+    scaler: RobustScaler
+
+    def assign(self, x: Tensor) -> Tensor:
+        """Number of the nearest centre of each row of ``x`` ``(N, D)``: ``(N,)`` int64."""
+        return search(self.scaler.squash(x) @ self.directions, self.centroids)[1]
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """Coordinates of (nearly) equal variance, without correlation.
+
+    Attributes:
+        directions: ``(D, D)`` float32.
+        scaler: The scaling that stands before them.
+    """
+
+    directions: Tensor
+    scaler: RobustScaler
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The coordinates ``(N, D)`` float32 of ``x`` ``(N, D)``."""
+        return self.scaler.squash(x) @ self.directions
+
+
+def fit_whitening(x: Tensor) -> Whitening:
+    """Fit it to the rows of ``x`` ``(N, D)``.
+
+    The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
+    variance stay small. With its Cholesky factor L the coordinates are ``x @ L^-T``: the principal coordinates at
+    unit variance but for a rotation, which distances do not see and which would take most of the time.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 100.0])
+        >>> [round(deviation.item(), 1) for deviation in fit_whitening(x)(x).std(dim=0)]
+        [1.0, 1.0]
+    """
+    scaler = fit_scaler(x)
+    root = shrunk_root(scaler.squash(x), _SHRINKAGE)
+    identity = torch.eye(x.shape[1], dtype=root.dtype, device=x.device)
+    directions = torch.linalg.solve_triangular(root.T, identity, upper=True).float()
+    return Whitening(directions, scaler)
+
+
+def fit_whitened(
+    x: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
+) -> tuple[ProjectedQuantizer, Tensor]:
+    """Cluster the rows of ``x`` ``(N, D)`` in the coordinates of :func:`fit_whitening`.
+
+    Returned are the quantiser and the cluster of each row, ``(N,)`` int64; ``start`` is that of
+    :func:`lightning_mi.estimator.kmeans.fit_kmeans`.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[0.0, 0.0], [0.0, 1e-3], [5.0, 0.0], [5.0, 1e-3]])
+        >>> quantizer, member_of = fit_whitened(x, num_clusters=4)
+        >>> len(member_of.unique())
+        4
+    """
+    whitening = fit_whitening(x)
+    centroids, member_of = cluster(whitening(x), num_clusters, seed, start)
+    return ProjectedQuantizer(centroids, whitening.directions, whitening.scaler), member_of
+
+
+def shrunk_root(x: Tensor, shrinkage: float) -> Tensor:
+    """Cholesky factor ``(D, D)`` float64 of the covariance of the rows of ``x`` ``(N, D)`` float32, shrunk toward
+    the multiple of the identity that has the same trace."""
+    mean = x.mean(dim=0, dtype=torch.float64)
+    total = (gram(x) / x.shape[0]).addr_(mean, mean, alpha=-1)
+    size = total.diagonal().mean().clamp(min=1e-12)
+    total.mul_(1 - shrinkage).diagonal().add_(shrinkage * size)
+    return torch.linalg.cholesky_ex(total).L

@@ -1,0 +1,45 @@
+"""The quantisers f and the probes q that a user names with one word; a new one is a new file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from torch import Tensor
+
+from lightning_mi.estimator.cca_quantizer import fit_canonical
+from lightning_mi.estimator.feature_probe import cosines, fit_featured, products
+from lightning_mi.estimator.kmeans import fit_kmeans
+from lightning_mi.estimator.linear_probe import fit_probe
+from lightning_mi.estimator.pca_quantizer import fit_whitened
+
+
+class Quantizer(Protocol):
+    """A map from embeddings to clusters."""
+
+    def assign(self, x: Tensor, /) -> Tensor:
+        """Number of the cluster of each row of ``x`` ``(N, D)``: ``(N,)`` int64."""
+
+
+class Probe(Protocol):
+    """A prediction of clusters from embeddings."""
+
+    def log_prob(self, z: Tensor, targets: Tensor, /) -> Tensor:
+        """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
+
+
+# Fitted to the pairs of one half: (z_a, z_b, num_clusters, seed, start) -> the quantiser and the rows' clusters,
+# where `start` holds clusters to start from, or None.
+QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int, Tensor | None], tuple[Quantizer, Tensor]]] = {
+    "kmeans": lambda z_a, *others: fit_kmeans(*others),
+    "whitened": lambda z_a, *others: fit_whitened(*others),
+    "canonical": fit_canonical,
+}
+
+# Fitted to one half: (z, targets, num_classes, num_inner) -> the probe.
+PROBES: dict[str, Callable[[Tensor, Tensor, int, int], Probe]] = {
+    "linear": fit_probe,
+    "quadratic": partial(fit_featured, expand=products),
+    "fourier": partial(fit_featured, expand=cosines),
+}

@@ -1,0 +1,1 @@
+"""A validation batch becomes pairs of segments; no model is called."""

@@ -1,0 +1,75 @@
+"""A channel of its own for every segment, so that two segments of an utterance do not share one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_mi.hashing import mix, uniform
+
+Channels = Literal["shared", "own"]
+CHANNELS: tuple[Channels, ...] = ("shared", "own")
+
+GAIN_DB = (-12.0, 6.0)
+TILT_DB = (-3.0, 3.0)  # an octave
+SNR_DB = (15.0, 40.0)
+_PIVOT_HZ = 1000.0  # where the tilt neither raises nor lowers
+_LOWEST_HZ = 60.0
+_AT_ONCE = 1 << 20  # samples: bounds what is held for a moment to some 40 MB
+
+
+def through_own_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed: int = 0) -> Tensor:
+    """Change gain, spectral tilt and noise of every segment, each by a draw of its own.
+
+    The draws are hashes of ``keys``, of the segment's number and of the seed: the same at every epoch, in any
+    batch, on any number of processes. Gain, tilt and the level of white noise under the segment are uniform in
+    :data:`GAIN_DB`, :data:`TILT_DB` and :data:`SNR_DB`.
+
+    Args:
+        samples: ``(n, 1 + G, S)`` floating-point segments.
+        keys: ``(n,)`` int64, what tells the anchors apart.
+        sample_rate: In Hz.
+        seed: Any integer.
+
+    Returns:
+        Segments of the same shape, dtype and device.
+
+    Example:
+        >>> import torch
+        >>> samples = torch.sin(torch.arange(800) / 3).expand(2, 2, 800)
+        >>> changed = through_own_channels(samples, torch.tensor([1, 2]), sample_rate=8000)
+        >>> bool((changed[0, 0] - changed[0, 1]).abs().max() > 0.1)
+        True
+    """
+    if samples.numel() == 0:  # a batch of short utterances: not every FFT takes none
+        return samples
+    rows = max(1, _AT_ONCE // samples[0].numel())
+    blocks = zip(samples.split(rows), keys.split(rows), strict=True)
+    return torch.cat([_through(part, part_keys, sample_rate, seed) for part, part_keys in blocks])
+
+
+def _through(samples: Tensor, keys: Tensor, sample_rate: float, seed: int) -> Tensor:
+    names = mix(keys.to(samples.device)[:, None] + mix(torch.arange(samples.shape[1], device=samples.device)))
+    gain, tilt, snr = (
+        _between(uniform(names, 4 * seed + number), ends) for number, ends in enumerate((GAIN_DB, TILT_DB, SNR_DB))
+    )
+    speech = samples.float()
+    hertz = torch.fft.rfftfreq(speech.shape[-1], 1 / sample_rate, device=speech.device).clamp(min=_LOWEST_HZ)
+    weight = _ratio(tilt * torch.log2(hertz / _PIVOT_HZ))
+    speech = torch.fft.irfft(torch.fft.rfft(speech) * weight, n=speech.shape[-1])
+    # Uniform numbers of unit variance: as white as Gaussian ones, and a hash is enough.
+    places = torch.arange(speech.shape[-1], device=speech.device)
+    noise = (uniform(names[..., None] + places, 4 * seed + 3).float() - 0.5) * 12**0.5
+    level = speech.square().mean(dim=-1, keepdim=True).sqrt()
+    return ((speech + noise * level * _ratio(-snr)) * _ratio(gain)).to(samples.dtype)
+
+
+def _between(share: Tensor, ends: tuple[float, float]) -> Tensor:
+    low, high = ends
+    return (low + (high - low) * share).float()[..., None]
+
+
+def _ratio(decibels: Tensor) -> Tensor:
+    return torch.pow(10.0, decibels / 20)

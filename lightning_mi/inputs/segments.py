@@ -1,0 +1,239 @@
+"""Utterances -> segments: one anchor and a partner at each distance, in every utterance that is long enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_mi.hashing import content_hash, mix, uniform
+from lightning_mi.inputs.batches import Waveforms
+from lightning_mi.inputs.channels import Channels, through_own_channels
+from lightning_mi.inputs.layout import WAVEFORMS, Layout
+
+_FAR_AT_LEAST_SECONDS = 0.5
+_LOW_BITS = (1 << 55) - 1  # of a priority: the utterance's rank; above them stands the anchor's number
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A distance between the end of the anchor and the start of its partner.
+
+    Attributes:
+        name: As in the logged names: "near", "far", or the number.
+        seconds: The distance, or the least of it where it is random.
+        random: Whether it is drawn uniformly from what the utterance has room for.
+    """
+
+    name: str
+    seconds: float
+    random: bool = False
+
+
+_NAMED_GAPS = {"near": Gap("near", 0.0), "far": Gap("far", _FAR_AT_LEAST_SECONDS, random=True)}
+
+
+def parse_gaps(gap_seconds: float | str | Sequence[float | str]) -> tuple[Gap, ...]:
+    """Read the argument ``gap_seconds``: one distance or several, in seconds or by name.
+
+    Raises:
+        TypeError: If an entry is neither a number nor a string.
+        ValueError: If there is none, one is negative, not finite, not a known name, or occurs twice.
+
+    Example:
+        >>> [gap.name for gap in parse_gaps(["near", 0.25, "far"])]
+        ['near', '0.25', 'far']
+    """
+    is_one = isinstance(gap_seconds, (str, int, float))
+    entries: Sequence[float | str] = [gap_seconds] if is_one else gap_seconds  # type: ignore[list-item,assignment]
+    if not isinstance(entries, Sequence) or len(entries) == 0:
+        raise ValueError(
+            f"`gap_seconds` must be a distance or a list of distances, got {gap_seconds!r}. Each is a number "
+            'of seconds, "near" (0) or "far" (random, at least 0.5).'
+        )
+    gaps = tuple(_parse_gap(entry) for entry in entries)
+    names = [gap.name for gap in gaps]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`gap_seconds` must hold different distances, got {list(entries)!r}.")
+    return gaps
+
+
+def _parse_gap(entry: float | str) -> Gap:
+    if isinstance(entry, str):
+        if entry in _NAMED_GAPS:
+            return _NAMED_GAPS[entry]
+        raise ValueError(f'`gap_seconds` must be a number, "near" or "far", got {entry!r}.')
+    if isinstance(entry, bool) or not isinstance(entry, (int, float)):
+        raise TypeError(
+            f'`gap_seconds` must be a number, "near" or "far", got {entry!r} of type {type(entry).__name__}.'
+        )
+    if not (math.isfinite(entry) and entry >= 0):
+        raise ValueError(f"`gap_seconds` must not be negative and must be finite, got {entry!r}.")
+    return Gap(f"{entry:g}", float(entry))
+
+
+class Segments(NamedTuple):
+    """The segments of n anchors in a batch, and of their partners.
+
+    Attributes:
+        samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances, each in the layout of
+            the batch: ``(n, 1 + G, 1, S)``, ``(n, 1 + G, S, F)`` or ``(n, 1 + G, F, S)`` where that is another.
+        keys: ``(n,)`` int64 on the host, a hash of the utterance's samples and of the anchor's number in it.
+        priorities: ``(n,)`` int64 on the host, not negative. Where not all can be used, the lowest should be:
+            first anchors of all utterances come before second ones.
+        groups: ``(n,)`` int64 on the host: the batch's own groups, else a hash of the utterance.
+        utterances: ``(n,)`` int64 on the host, a hash of the utterance.
+        rows: ``(n,)`` int64 on the host, the utterance's row in the batch.
+        starts: ``(n, 1 + G)`` int64 on the host, the first sample of each segment.
+        too_short: How many other utterances of the batch had no room for the segments.
+        silent: How many had a digitally silent (constant) or non-finite segment.
+    """
+
+    samples: Tensor
+    keys: Tensor
+    priorities: Tensor
+    groups: Tensor
+    utterances: Tensor
+    rows: Tensor
+    starts: Tensor
+    too_short: int
+    silent: int
+
+    def select(self, rows: Tensor | slice) -> Segments:
+        """Those of some of the anchors: a mask ``(n,)`` bool on the host, or a slice."""
+        if isinstance(rows, Tensor) and bool(rows.all()):
+            return self
+        on_device = rows.to(self.samples.device) if isinstance(rows, Tensor) else rows
+        return self._replace(
+            samples=self.samples[on_device],
+            keys=self.keys[rows],
+            priorities=self.priorities[rows],
+            groups=self.groups[rows],
+            utterances=self.utterances[rows],
+            rows=self.rows[rows],
+            starts=self.starts[rows],
+        )
+
+    def split(self, most: int) -> list[Segments]:
+        """In parts of at most ``most`` anchors."""
+        return [self.select(slice(start, start + most)) for start in range(0, len(self.samples), most)]
+
+
+@dataclass(frozen=True)
+class SegmentSampler:
+    """Places segments by a hash of the utterance and the seed: the same at every epoch, in every batch.
+
+    Args:
+        segment_seconds: Length of a segment.
+        gaps: Distances from the anchor's end to its partners' starts; all partners come after it.
+        sample_rate: Of the waveforms, in Hz; of feature sequences the frames a second. Lengths and distances are
+            rounded to whole samples (frames), random distances up.
+        seed: Any integer.
+        pairs_per_utterance: The most anchors in one utterance; one, and one more for each further segment's
+            length that there is room for.
+        layout: How the utterances lie in the batch.
+        channels: ``"shared"``, the segments as they are, or, of waveforms, ``"own"``, each through a channel of
+            its own (:func:`lightning_mi.inputs.channels.through_own_channels`).
+
+    Example:
+        >>> import torch
+        >>> sampler = SegmentSampler(0.5, parse_gaps("near"), sample_rate=16000, seed=0)
+        >>> samples = torch.randn(3, 48000, generator=torch.Generator().manual_seed(0))
+        >>> segments = sampler(Waveforms(samples, torch.tensor([48000, 15999, 16000])))
+        >>> segments.samples.shape, segments.too_short
+        (torch.Size([2, 2, 8000]), 1)
+    """
+
+    segment_seconds: float
+    gaps: tuple[Gap, ...]
+    sample_rate: float
+    seed: int
+    pairs_per_utterance: int = 1
+    layout: Layout = WAVEFORMS
+    channels: Channels = "shared"
+
+    @property
+    def segment(self) -> int:
+        """Length of a segment in samples."""
+        return round(self.segment_seconds * self.sample_rate)
+
+    @property
+    def shortest(self) -> int:
+        """Length in samples of the shortest utterance that has room for the anchor and every partner."""
+        return 2 * self.segment + max(self._gap_samples())
+
+    def _gap_samples(self) -> list[int]:
+        lengths = [gap.seconds * self.sample_rate for gap in self.gaps]
+        # "At least" half a second is a promise.
+        return [
+            math.ceil(length) if gap.random else round(length)
+            for gap, length in zip(self.gaps, lengths, strict=True)
+        ]
+
+    def __call__(self, waveforms: Waveforms) -> Segments:
+        """Cut the segments of every utterance that is long enough and not silent where they fall."""
+        lengths = waveforms.lengths
+        assert lengths is not None
+        frames = self.layout.frames(waveforms.samples)  # (B, T, F)
+        long_enough = torch.nonzero(lengths.to(frames.device) >= self.shortest)[:, 0]
+        frames, lengths = frames[long_enough], lengths.to(frames.device)[long_enough]
+        utterances = content_hash(frames.flatten(1), lengths * frames.shape[2]).cpu()
+        lengths = lengths.cpu()
+        rows, rounds = self._anchors(lengths)
+        starts = self._starts(utterances[rows], rounds, lengths[rows])
+        firsts = starts.to(frames.device) + (rows * frames.shape[1]).to(frames.device)[:, None]
+        cut = frames.flatten(0, 1)[firsts[:, :, None] + torch.arange(self.segment, device=frames.device)]
+        sounding = (_is_sounding(cut) & torch.isfinite(cut).flatten(2).all(dim=2)).all(dim=1)
+        used = sounding.cpu()
+        groups = utterances
+        if waveforms.groups is not None:
+            groups = waveforms.groups.to(long_enough.device)[long_enough].to("cpu", torch.int64)
+        keys = mix(utterances[rows] + rounds)
+        if self.channels == "own":
+            cut = through_own_channels(cut[..., 0], keys, self.sample_rate, self.seed)[..., None]
+        rank = (mix(utterances, self.seed)[rows] >> 8) & _LOW_BITS
+        return Segments(
+            samples=self.layout.restore(cut[sounding], like=waveforms.samples),
+            keys=keys[used],
+            priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
+            groups=groups[rows][used],
+            utterances=utterances[rows][used],
+            rows=long_enough.cpu()[rows][used],
+            starts=starts[used],
+            too_short=waveforms.samples.shape[0] - len(long_enough),
+            silent=len(utterances) - len(rows[used].unique()),
+        )
+
+    def _anchors(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """For each anchor of each utterance, the utterance's row and the anchor's number in it."""
+        counts = (1 + (lengths - self.shortest) // self.segment).clamp(max=self.pairs_per_utterance)
+        rows = torch.arange(len(lengths)).repeat_interleave(counts)
+        rounds = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+        return rows, rounds
+
+    def _starts(self, utterances: Tensor, rounds: Tensor, lengths: Tensor) -> Tensor:
+        """First samples of the segments, ``(n, 1 + G)``, from hashes, numbers and lengths, ``(n,)`` each."""
+        anchor = self._draw(utterances, rounds, 0, lengths - self.shortest)
+        starts = [anchor]
+        for number, (gap, samples) in enumerate(zip(self.gaps, self._gap_samples(), strict=True), start=1):
+            start = anchor + self.segment + samples
+            if gap.random:
+                start = start + self._draw(utterances, rounds, number, lengths - self.segment - start)
+            starts.append(start)
+        return torch.stack(starts, dim=1)
+
+    def _draw(self, utterances: Tensor, rounds: Tensor, number: int, highest: Tensor) -> Tensor:
+        """Integers between 0 and ``highest``, both included, one for each anchor; ``number`` tells the draws of
+        one anchor apart."""
+        share = uniform(mix(utterances) + rounds, seed=1000 * self.seed + number)
+        return (share * (highest + 1)).long()
+
+
+def _is_sounding(cut: Tensor) -> Tensor:
+    """Which of the segments ``(n, 1 + G, S, F)`` change over time; of one frame alone, which are not all zeros."""
+    before = cut[:, :, :1] if cut.shape[2] > 1 else 0
+    return (cut != before).flatten(2).any(dim=2)

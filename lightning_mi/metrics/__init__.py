@@ -1,0 +1,1 @@
+"""torchmetrics metrics: they hold rows, gather them from all processes and call the estimator."""

@@ -1,0 +1,167 @@
+"""The command line: ``lightning-mi rank``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from lightning_mi.ranking.hydra_config import ConfigError, compose_config, rank_checkpoints
+
+_RANKED, _NONE_RANKED, _MISUSED = 0, 1, 2
+
+_DESCRIPTION = """\
+Rank checkpoints by a lower bound on the mutual information of two segments of an
+utterance, in nats, without labels: the same held-out speech and the same pairs for all.
+Prints a table, and writes it as CSV and as a plot.
+
+The speech, the model that the weights are loaded into, and the settings of the bound are
+those of a Hydra config, composed as examples/train.py composes it: `data`, `model` and
+`callbacks.mi_bound` are instantiated, and `trainer` for the device and the precision.
+"""
+
+_EPILOG = """\
+arguments:
+  A CHECKPOINT is a file, a folder (all *.ckpt in it and below) or a glob in quotes. One
+  that cannot be read is named with the reason, and the others are ranked.
+  An OVERRIDE is any that Hydra understands: KEY=VALUE, +KEY=VALUE, GROUP=CHOICE, ~KEY.
+  An argument that names a file or ends in .ckpt is a checkpoint, whatever signs are in it.
+
+examples:
+  What `make demo` has trained, and the same model untrained:
+    lightning-mi rank runs/2026-01-31_12-00-00/checkpoints --untrained
+  By the very config of that run, which Hydra has kept in its folder:
+    lightning-mi rank runs/2026-01-31_12-00-00 --config runs/2026-01-31_12-00-00
+  Another model, on your own recordings, with more clusters:
+    lightning-mi rank 'runs/*/checkpoints/*.ckpt' model=hubert \\
+      data=audio_folder data.root=DIR callbacks.mi_bound.num_clusters=64
+  A config of your own (it may take groups from lightning_mi.configs):
+    lightning-mi rank epoch=3-step=900.ckpt --config conf/train.yaml
+
+exit status: 0; 1 if no model could be ranked; 2 if the arguments or the config are wrong.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Its arguments; ``None``: those of the process.
+
+    Returns:
+        The exit status: 0; 1 if no model could be ranked; 2 if the config is wrong.
+
+    Raises:
+        SystemExit: With 2 if the arguments are wrong, with 0 after ``--help``.
+
+    Example:
+        >>> main(["rank", "none-here.ckpt", "--config", "none-here.yaml"])  # says on stderr what is missing
+        2
+    """
+    parser = argparse.ArgumentParser(
+        prog="lightning-mi",
+        description="A label-free lower bound on mutual information for speech models, in nats.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    rank = commands.add_parser(
+        "rank",
+        help="rank checkpoints by the bound on one set of held-out speech",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="lightning-mi rank CHECKPOINT... [--config NAME_OR_PATH] [option ...] [OVERRIDE ...]",
+    )
+    rank.add_argument("arguments", nargs="*", metavar="CHECKPOINT | OVERRIDE", help="in any order, see below")
+    rank.add_argument(
+        "--config",
+        default="train",
+        metavar="NAME_OR_PATH",
+        help="a config of lightning_mi.configs, a YAML file, or a folder with train.yaml or config.yaml in it or "
+        "in its .hydra (default: train)",
+    )
+    rank.add_argument(
+        "--untrained",
+        action="store_true",
+        help="also rank the model as the config builds it, which training has to beat",
+    )
+    rank.add_argument(
+        "--csv",
+        default="mi_ranking.csv",
+        metavar="PATH",
+        help="where to write the table; '' for nowhere (default: %(default)s)",
+    )
+    rank.add_argument(
+        "--plot",
+        metavar="PATH",
+        help="where to draw it, .png or .pdf; '' for nowhere (default: mi_ranking.png, where there is matplotlib)",
+    )
+    rank.add_argument(
+        "--trust",
+        action="store_true",
+        help="also read checkpoints that hold more than weights, which runs code that they bring along",
+    )
+    rank.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    options, rest = parser.parse_known_args(argv)
+    if unknown := [argument for argument in rest if argument.startswith("-")]:
+        rank.error(f"unknown options: {' '.join(unknown)}")
+    options.arguments += rest  # argparse takes positional arguments of one place only
+    paths, overrides = split_arguments(options.arguments)
+    if not paths and not options.untrained:
+        rank.error("name at least one checkpoint: a file, a folder or a glob")
+    try:
+        return _rank(options, paths, overrides)
+    except (ConfigError, ModuleNotFoundError) as error:
+        print(f"lightning-mi rank: {error}", file=sys.stderr)
+        return _MISUSED
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell checkpoints from Hydra's overrides.
+
+    What exists, ends in ``.ckpt`` or holds no ``=`` is a checkpoint (Lightning's own names hold ``=``), and
+    ``~KEY`` an override.
+
+    Example:
+        >>> split_arguments(["last.ckpt", "runs", "model=apc", "epoch=3-step=90.ckpt", "~logger"])
+        (['last.ckpt', 'runs', 'epoch=3-step=90.ckpt'], ['model=apc', '~logger'])
+    """
+    paths: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        is_deletion = re.match(r"~[^/]", argument) is not None
+        is_assignment = "=" in argument and not argument.endswith(".ckpt")
+        is_override = (is_deletion or is_assignment) and not os.path.exists(argument)
+        (overrides if is_override else paths).append(argument)
+    return paths, overrides
+
+
+def _rank(options: argparse.Namespace, paths: Sequence[str], overrides: Sequence[str]) -> int:
+    from lightning_mi.ranking.checkpoints import find_checkpoints
+    from lightning_mi.ranking.report import check_can_plot, format_ranking, plot_ranking, write_ranking_csv
+
+    config = compose_config(options.config, overrides)
+    if options.plot:
+        check_can_plot()
+    ranking = rank_checkpoints(
+        find_checkpoints(paths), config, options.untrained, options.trust, progress_bar=not options.no_progress
+    )
+    print(format_ranking(ranking))
+    if not ranking.models:
+        print(
+            "lightning-mi rank: no model could be ranked. --config and the overrides must build the model that "
+            "the checkpoints are of (model=...), and name speech to validate on (data=...).",
+            file=sys.stderr,
+        )
+        return _NONE_RANKED
+    if options.csv:
+        write_ranking_csv(ranking, options.csv)
+        print(f"table: {options.csv}")
+    if options.plot != "":
+        try:
+            plot_ranking(ranking, options.plot or "mi_ranking.png")
+            print(f"plot: {options.plot or 'mi_ranking.png'}")
+        except ModuleNotFoundError as error:
+            print(f"no plot: {error}", file=sys.stderr)
+    return _RANKED

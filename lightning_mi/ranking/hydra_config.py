@@ -1,0 +1,138 @@
+"""A ranking that a Hydra config describes: the model, the speech, and the settings of the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """The config cannot be composed, or does not say what is needed."""
+
+
+def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
+    """Compose a Hydra config, with the groups of ``lightning_mi.configs`` in reach.
+
+    Args:
+        name_or_path: A config of ``lightning_mi.configs``; a YAML file; a folder that holds ``train.yaml`` or
+            ``config.yaml``, itself or in ``.hydra``, where Hydra keeps the config of a run.
+        overrides: Hydra's.
+
+    Returns:
+        The config, a ``DictConfig``.
+
+    Raises:
+        ConfigError: If there is no such config or it cannot be composed; the message is Hydra's.
+        ModuleNotFoundError: If hydra-core is not installed; the message says what to install.
+
+    Example:
+        >>> compose_config("train", ["data.batch_size=8"]).data.batch_size
+        8
+    """
+    try:
+        from hydra import compose, initialize_config_dir, initialize_config_module
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.errors import HydraException
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"configs are composed by Hydra, which cannot be imported ({error}); install it with: "
+            "pip install 'lightning-mi[hydra]'"
+        ) from error
+    ours = "pkg://lightning_mi.configs"
+    searched: list[str] = []
+    initialize: Callable[[], AbstractContextManager[Any]]
+    initialize = partial(initialize_config_module, "lightning_mi.configs", version_base="1.3")
+    name = name_or_path
+    outer = GlobalHydra.instance().hydra  # there may be one, in a Hydra program or a notebook
+    try:
+        if file := _config_file(name_or_path):
+            own = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") or []
+            searched = [f"hydra.searchpath=[{','.join(dict.fromkeys([*own, ours]))}]"]
+            initialize = partial(initialize_config_dir, str(file.parent.absolute()), version_base="1.3")
+            name = file.stem
+        GlobalHydra.instance().clear()
+        with initialize():
+            return compose(name, overrides=[*searched, *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"--config {name_or_path}: {error}") from error
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def _config_file(name_or_path: str) -> Path | None:
+    """The YAML file that is meant; ``None`` for a name in ``lightning_mi.configs``."""
+    path = Path(name_or_path)
+    if path.is_dir():
+        places = [path / sub / f"{name}.yaml" for sub in ("", ".hydra") for name in ("train", "config")]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            looked_for = ", ".join(str(place.relative_to(path)) for place in places)
+            raise ConfigError(f"--config {name_or_path}: this folder holds none of {looked_for}")
+        return found
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if not path.is_file():
+            raise ConfigError(f"--config {name_or_path}: no such file")
+        return path
+    return None
+
+
+def rank_checkpoints(
+    paths: Sequence[str], config: Any, untrained: bool = False, trust: bool = False, progress_bar: bool = True
+) -> Any:
+    """Rank checkpoints of the model that ``config`` describes, on the validation speech that it describes.
+
+    Args:
+        paths: Of the checkpoints.
+        config: With the keys ``data`` (a LightningDataModule), ``model``, ``callbacks`` with one
+            :class:`~lightning_mi.MIBoundCallback`, and optionally ``trainer`` and ``seed``, each but the last with
+            a ``_target_``.
+        untrained: Whether to rank the model as it is built, too, under this name.
+        trust: See :class:`~lightning_mi.ranking.checkpoints.Checkpoint`.
+        progress_bar: Whether to show one, on a terminal.
+
+    Returns:
+        The :class:`~lightning_mi.ranking.rank.Ranking`.
+
+    Raises:
+        ConfigError: If ``config`` lacks a key, or a value; or a part of it cannot be built.
+    """
+    import lightning.pytorch as pl
+    from hydra.errors import HydraException
+    from hydra.utils import instantiate
+    from lightning.pytorch import Trainer
+    from omegaconf.errors import OmegaConfBaseException
+
+    from lightning_mi.ranking.checkpoints import Checkpoint
+    from lightning_mi.ranking.rank import rank_models
+
+    for key in ("data", "model"):
+        if not config.get(key):
+            raise ConfigError(f"the config must have `{key}`, as configs/train.yaml has, got {', '.join(config)}")
+    callbacks = [
+        node
+        for node in (config.get("callbacks") or {}).values()
+        if str((node or {}).get("_target_")).endswith("MIBoundCallback")
+    ]
+    if not callbacks:
+        raise ConfigError("the config must have a MIBoundCallback among its `callbacks`; add callbacks=mi_bound")
+
+    def build() -> Any:
+        # Before each: the untrained model is the one that training began with.
+        pl.seed_everything(config.get("seed", 0), workers=True, verbose=False)
+        return instantiate(config.model)
+
+    models: dict[str, Any] = {path: Checkpoint(path, build, trust) for path in paths}
+    trainer = partial(instantiate, config.trainer) if config.get("trainer") else Trainer
+    try:
+        if untrained:
+            models["untrained"] = build()
+        return rank_models(
+            models, instantiate(config.data), partial(instantiate, callbacks[0]), trainer, progress_bar
+        )
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"a part of the config cannot be built: {error}") from error

@@ -1,0 +1,227 @@
+"""A ranking as people read it: a table, a CSV file and a plot."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_mi.ranking.checkpoints import natural_order
+from lightning_mi.ranking.rank import RankedModel, Ranking
+from lightning_mi.validation.epoch import Key
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LONGEST_LABEL = 40
+_BLUE, _ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, told apart by every kind of colour vision
+
+
+def format_ranking(ranking: Ranking) -> str:
+    """The ranking as plain text: a table of the models, one of layers and gaps where there are several, and what
+    was left out.
+
+    Names that are paths are shortened by the folder that all are in.
+
+    Example:
+        >>> from lightning_mi import MIEstimate
+        >>> estimate = MIEstimate(bound=1.5, stderr=0.1, entropy=4.0, cross_entropy=2.5, ceiling=4.85,
+        ...                       num_clusters=128, active_clusters=120, num_pairs=2000, num_groups=2000)
+        >>> best = RankedModel("hubert", 1.5, 0.1, 0.0, 0.0, 2000, 0, {("output", "near"): estimate})
+        >>> print(format_ranking(Ranking((best,), {"apc": "no such file"})))
+        rank  model    bound ± stderr   below best ± stderr   pairs   skipped
+           1  hubert    1.500 ± 0.100                          2000         0
+        Bounds on mutual information in nats, at most 4.850 (log K) each.
+        left out: apc: no such file
+    """
+    lines: list[str] = []
+    if ranking.models:
+        labels, folder = _labels([model.name for model in ranking.models])
+        width = max(5, *(len(label) for label in labels))
+        lines.append(f"rank  {'model':<{width}}   bound ± stderr   below best ± stderr   pairs   skipped")
+        for rank, (label, model) in enumerate(zip(labels, ranking.models, strict=True), start=1):
+            below = f"{model.below_best:.3f} ± {model.below_best_stderr:.3f}" if rank > 1 else ""
+            lines.append(
+                f"{rank:>4}  {label:<{width}}   {f'{model.bound:.3f} ± {model.stderr:.3f}':>14}   {below:>19}   "
+                f"{model.pairs:>5}   {model.skipped:>7}"
+            )
+        if folder:
+            lines.append(f"Models are in {folder}.")
+        lines.append(f"Bounds on mutual information in nats, {_ceiling(ranking.models)}.")
+        lines += _notes(ranking.models)
+        lines += _table_of_parts(ranking.models)
+    for reason in dict.fromkeys(ranking.left_out.values()):
+        names = ", ".join(name for name, its_reason in ranking.left_out.items() if its_reason == reason)
+        lines.append(f"left out: {names}: {reason}")
+    return "\n".join(lines)
+
+
+def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
+    """Write the ranked models to a CSV file, a row each, the best first, in full precision.
+
+    Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``below_best``, ``below_best_stderr`` (nats), ``pairs``,
+    ``skipped``, ``ceiling`` (nats). Where a model has several layers or gaps, also ``layers/<name>/bound`` and
+    ``gap_<name>/bound`` with their ``stderr``, named as the callback logs them. Models that were left out are not
+    in it.
+
+    Args:
+        ranking: The ranking.
+        path: Of the file, which is written over; folders are made.
+    """
+    parts = _parts(ranking.models)
+    columns = ["rank", "name", "bound", "stderr", "below_best", "below_best_stderr", "pairs", "skipped", "ceiling"]
+    columns += [f"{part}/{what}" for part in parts for what in ("bound", "stderr")]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for rank, model in enumerate(ranking.models, start=1):
+            row: dict[str, Any] = {name: getattr(model, name) for name in columns[1:8]}
+            row |= {"rank": rank, "ceiling": next(iter(model.estimates.values())).ceiling}
+            for part, keys in parts.items():
+                estimate = next((model.estimates[key] for key in keys if key in model.estimates), None)
+                if estimate is not None:
+                    row |= {f"{part}/bound": estimate.bound, f"{part}/stderr": estimate.stderr}
+            writer.writerow(row)
+
+
+def check_can_plot() -> None:
+    """Whether :func:`plot_ranking` can draw.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed; the message says what to install.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"The plot of a ranking is drawn by matplotlib, which cannot be imported ({error}). Install it with: "
+            "pip install 'lightning-mi[plot]'"
+        ) from error
+
+
+def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
+    """Draw the ranking: a point for each model's bound and one for how far it is below the best, in nats, with
+    bars of two standard errors to either side.
+
+    Args:
+        ranking: At least one ranked model.
+        path: Where to write the figure, as the format that the name ends in (``.png``, ``.pdf``, ...); folders are
+            made. ``None``: nowhere.
+
+    Returns:
+        The figure, which belongs to no window and needs no display.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If no model was ranked.
+    """
+    check_can_plot()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    models = ranking.models
+    if not models:
+        raise ValueError("`ranking` must hold at least one ranked model to draw, got none.")
+    labels, folder = _labels([model.name for model in models])
+    labels = [label if len(label) <= _LONGEST_LABEL else "…" + label[1 - _LONGEST_LABEL :] for label in labels]
+    rows = list(range(len(models)))
+    figure = Figure(figsize=(8, 1.7 + 0.28 * len(models)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    style: dict[str, Any] = {"linestyle": "", "markersize": 6, "capsize": 3, "elinewidth": 1.2}
+    left.errorbar(
+        [model.bound for model in models],
+        rows,
+        xerr=[2 * model.stderr for model in models],
+        marker="o",
+        color=_BLUE,
+        **style,
+    )
+    right.errorbar(
+        [model.below_best for model in models],
+        rows,
+        xerr=[2 * model.below_best_stderr for model in models],
+        marker="s",
+        color=_ORANGE,
+        **style,
+    )
+    for axes in (left, right):
+        axes.axvline(0, color="0.4", linestyle=":", linewidth=1)
+    left.set_yticks(rows, labels)
+    left.set_ylim(len(models) - 0.5, -0.5)
+    left.set_xlim(left=-0.03 * left.get_xlim()[1])  # a bound of 0 is seen whole
+    left.set_xlabel("mutual information of two segments,\nlower bound ± 2 standard errors (nats)")
+    right.set_xlabel("below the best (paired),\n± 2 standard errors (nats)")
+    for axes in (left, right):
+        axes.grid(axis="x", alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    if folder:
+        figure.suptitle(f"models in {folder}"[-90:], fontsize="small")
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    return figure
+
+
+def _labels(names: Sequence[str]) -> tuple[list[str], str]:
+    """Names without the folder that all those that are paths are in, and that folder."""
+    folders = [os.path.dirname(name) for name in names if os.path.dirname(name)]
+    if not folders or any(os.path.isabs(folder) != os.path.isabs(folders[0]) for folder in folders):
+        return list(names), ""
+    common = os.path.commonpath(folders)
+    if not common:
+        return list(names), ""
+    return [os.path.relpath(name, common) if os.path.dirname(name) else name for name in names], common
+
+
+def _ceiling(models: Sequence[RankedModel]) -> str:
+    ceilings = sorted({round(next(iter(model.estimates.values())).ceiling, 3) for model in models})
+    if len(ceilings) == 1:
+        return f"at most {ceilings[0]:.3f} (log K) each"
+    return f"at most log K each, which differs: {', '.join(f'{ceiling:.3f}' for ceiling in ceilings)}"
+
+
+def _notes(models: Sequence[RankedModel]) -> list[str]:
+    """What a reader should know of the differences."""
+    notes = []
+    level = sum(model.below_best <= 2 * model.below_best_stderr for model in models[1:])
+    if level:
+        notes.append(f"Not told apart from the best (below it by less than two standard errors): {level}.")
+    if len({model.pairs for model in models}) > 1:
+        notes.append("Numbers of pairs differ; differences are of the pairs that both have.")
+    return notes
+
+
+def _parts(models: Sequence[RankedModel]) -> dict[str, list[Key]]:
+    """Layers (numbers in their names in order) and gaps of all models, as the callback names them, and where
+    their estimates are; empty where no model has several."""
+    parts: dict[str, list[Key]] = {}
+    for model in models:
+        headline_layer, headline_gap = next(iter(model.estimates))
+        layers = [key for key in model.estimates if key[1] == headline_gap]
+        gaps = [key for key in model.estimates if key[0] == headline_layer]
+        for layer, gap in layers if len(layers) > 1 else []:
+            parts.setdefault(f"layers/{layer}", []).append((layer, gap))
+        for layer, gap in gaps if len(gaps) > 1 else []:
+            parts.setdefault(f"gap_{gap}", []).append((layer, gap))
+    in_order = sorted((part for part in parts if part.startswith("layers/")), key=natural_order)
+    return {part: parts[part] for part in [*in_order, *(part for part in parts if part not in in_order)]}
+
+
+def _table_of_parts(models: Sequence[RankedModel]) -> list[str]:
+    parts = _parts(models)
+    if not parts:
+        return []
+    width = max(len(part) for part in parts)
+    lines = [f"{'bound by rank':<{width}} " + "".join(f"{rank:>7}" for rank in range(1, len(models) + 1))]
+    for part, keys in parts.items():
+        cells = []
+        for model in models:
+            found = [model.estimates[key].bound for key in keys if key in model.estimates]
+            cells.append(f"{found[0]:>7.3f}" if found else " " * 7)
+        lines.append((f"{part:<{width}} " + "".join(cells)).rstrip())
+    return lines

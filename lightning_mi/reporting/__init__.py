@@ -1,0 +1,1 @@
+"""Estimates become logged numbers, checkpoint state and figures."""

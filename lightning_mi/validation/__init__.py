@@ -1,0 +1,1 @@
+"""One validation epoch on all processes: batches in, estimates out."""

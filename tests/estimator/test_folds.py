@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from lightning_mi.estimator.folds import cut_near, folds, order_by_group
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("num_groups", [2, 3, 10, 200])
+def test_no_group_stands_on_two_sides(seed, num_groups):
+    groups = torch.randint(num_groups, (500,))
+    groups[:num_groups] = torch.arange(num_groups)
+    groups = groups[order_by_group(groups, seed)]
+    scored = []
+    for fold in folds(groups):
+        fit, score = groups[fold.fit], groups[fold.score]
+        assert len(fit) + len(score) == 500
+        assert not torch.isin(fit, score).any()
+        assert not torch.isin(fit[: fold.num_inner], fit[fold.num_inner :]).any()
+        assert fold.num_inner == len(fit) if len(fit.unique()) == 1 else 0 < fold.num_inner < len(fit)
+        scored += range(500)[fold.score]
+    assert sorted(scored) == list(range(500))
+
+
+def test_split_depends_on_the_names_of_the_groups_alone():
+    groups = torch.randint(-(2**62), 2**62, (100,))
+    shuffle = torch.randperm(100)
+    assert torch.equal(groups[order_by_group(groups, 3)], groups[shuffle][order_by_group(groups[shuffle], 3)])
+    assert not torch.equal(order_by_group(groups, 3), order_by_group(groups, 4))
+
+
+def test_leaving_out_one_group_moves_few_others():
+    groups = torch.arange(1000)
+    first, second = (
+        set(ordered[folds(ordered)[0].fit].tolist())
+        for ordered in (some[order_by_group(some, 0)] for some in (groups, groups[groups != 17]))
+    )
+    assert len(first ^ second) <= 2
+
+
+def test_halves_are_even():
+    sizes = [fold.fit.stop - fold.fit.start for fold in folds(torch.arange(1001))]
+    assert sorted(sizes) == [500, 501]
+
+
+def test_more_than_enough_rows_are_not_kept_from_the_fit():
+    fold = folds(torch.arange(200_000))[0]
+    assert fold.fit.stop - fold.fit.start - fold.num_inner == 4096
+
+
+def test_one_group_is_refused():
+    with pytest.raises(ValueError, match="`groups` must hold at least 2 different groups, got 1 in 5 rows"):
+        cut_near(torch.zeros(5), 0.5)

@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mi import mi_bound
+from lightning_mi.estimator.bound import MIEstimate
+from lightning_mi.estimator.group_scores import GroupScores, clustered_stderr
+
+
+def pairs(num, noise, extra):
+    a, n, m = torch.randn(3, num, 4)
+    return a, a + noise * n, a + noise * n + extra * m
+
+
+def test_gain_is_the_difference_of_the_bounds():
+    a, good, bad = pairs(1000, 0.3, 0.3)
+    first, second = mi_bound(a, good, 8), mi_bound(a, bad, 8)
+    gain, stderr = first.gain_over(second)
+    assert gain == pytest.approx(first.bound - second.bound)
+    assert second.gain_over(first) == pytest.approx((-gain, stderr))
+    assert first.gain_over(first) == (0.0, 0.0)
+
+
+def test_gains_error_is_the_spread_over_draws_and_below_that_of_unpaired_bounds():
+    """Two views of the same pairs, the second a little worse: what they share falls out of the difference."""
+    gains, errors, unpaired = [], [], []
+    for _ in range(40):
+        a, good, bad = pairs(600, 0.5, 0.1)
+        first, second = mi_bound(a, good, 4), mi_bound(a, bad, 4)
+        gain, stderr = first.gain_over(second)
+        gains.append(gain)
+        errors.append(stderr)
+        unpaired.append(math.hypot(first.stderr, second.stderr))
+    assert 0.7 < np.sqrt(np.mean(np.square(errors))) / np.std(gains, ddof=1) < 1.6
+    assert np.median(errors) < np.median(unpaired)
+
+
+def test_only_common_groups_are_compared():
+    a, good, bad = pairs(1000, 0.3, 0.3)
+    first, second = mi_bound(a, good, 8), mi_bound(a[:800], bad[:800], 8)
+    common = torch.isin(first.scores.groups, second.scores.groups)
+    mine = first.scores.totals[common].sum() / 800
+    gain, stderr = first.gain_over(second)
+    assert gain == pytest.approx(float(mine - second.scores.totals.sum() / 800))
+    assert stderr > 0
+
+
+def test_too_few_common_groups_are_refused():
+    a, good, _ = pairs(100, 0.3, 0.3)
+    first = mi_bound(a, good, 2)
+    second = mi_bound(a, good, 2, groups=torch.arange(99, 199))
+    with pytest.raises(ValueError, match="at least 2 groups that are in both estimates, got 1 of 100 and 100"):
+        first.gain_over(second)
+
+
+def test_estimates_without_scores_are_refused_and_scores_are_not_shown():
+    a, good, _ = pairs(100, 0.3, 0.3)
+    whole = mi_bound(a, good, 2)
+    assert "tensor" not in repr(whole)
+    bare = MIEstimate(1.0, 0.1, 2.0, 1.0, 3.0, 8, 8, 100, 100)
+    with pytest.raises(ValueError, match="hold their `scores`"):
+        whole.gain_over(bare)
+
+
+def test_scores_of_a_group_add_up():
+    groups = torch.tensor([5, 5, 3, 9, 9, 9])
+    scores = GroupScores.of_rows(groups, torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), middle=3)
+    assert scores.groups.tolist() == [5, 3, 9]
+    assert scores.totals.tolist() == [3, 3, 15]
+    assert scores.counts.tolist() == [2, 1, 3]
+    assert scores.halves.tolist() == [0, 0, 1]
+
+
+def test_error_of_independent_rows_is_the_textbooks():
+    x = torch.randn(1000, dtype=torch.float64)
+    influence = (x - x.mean()) / 1000
+    same = torch.zeros(2, dtype=torch.float64)
+    error = clustered_stderr(influence, same, torch.tensor([500.0, 500.0], dtype=torch.float64))
+    assert error == pytest.approx(float(x.std() / math.sqrt(1000)))
+    apart = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert clustered_stderr(influence, apart, torch.tensor([500.0, 500.0]).double()) == pytest.approx(0.5)

@@ -1,0 +1,28 @@
+"""Whitening against numpy: distances are Mahalanobis distances under the shrunk covariance."""
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mi.estimator.pca_quantizer import fit_whitening
+
+
+@pytest.mark.parametrize("shape", [(400, 6), (50, 80)], ids=["more rows", "more dimensions"])
+def test_distances_are_those_of_mahalanobis(shape):
+    rows, dim = shape
+    mixing = torch.randn(dim, dim)
+    z = torch.randn(rows, dim) @ mixing * torch.logspace(-2, 3, dim)
+    z[:, 1] = 7.0
+    whitening = fit_whitening(z)
+    x = whitening.scaler.squash(z).double().numpy()
+    values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
+    precision = (vectors / (0.9 * values + 0.1 * values.mean())) @ vectors.T
+    difference = x[:10] - x[10:20]
+    expected = np.sqrt(np.einsum("nd,de,ne->n", difference, precision, difference))
+    found = (whitening(z[:10]) - whitening(z[10:20])).norm(dim=1).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_what_is_constant_has_no_say():
+    z = torch.full((50, 3), 4.0)
+    assert fit_whitening(z)(z).abs().max() == 0

@@ -1,0 +1,116 @@
+"""Interrupted and resumed: the curve goes on as if nothing had happened."""
+
+import warnings
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from lightning_mi import MIBoundCallback
+from tests.helpers.support import PAPER, SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+
+EPOCHS = 6
+
+
+class Curve(pl.Callback):
+    """Every value of every epoch, but for the seconds."""
+
+    def __init__(self):
+        self.epochs = {}
+
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            self.epochs[trainer.current_epoch] = {
+                name: value.item()
+                for name, value in trainer.callback_metrics.items()
+                if "mi_bound" in name and not name.endswith("/seconds")
+            }
+
+
+def callback(**arguments):
+    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | PAPER | arguments))
+
+
+def fit(folder, callbacks, epochs=EPOCHS, ckpt_path=None, **settings):
+    """The curve from where the run began to ``epochs``, and what the callback said."""
+    torch.manual_seed(0)
+    curve = Curve()
+    saves = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
+    trainer = quiet_trainer(
+        callbacks=[*callbacks, saves, curve], max_epochs=epochs, enable_checkpointing=True, **settings
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(
+            TinySpeechModel(), loader(utterances(64, seed=1)), loader(utterances(120)), ckpt_path=ckpt_path
+        )
+    return curve.epochs, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+
+
+def two():
+    return [
+        callback(),
+        callback(log_name="val/mi_bound_far", gap_seconds=["far", "near"], seed=3, pairs_per_utterance=2),
+    ]
+
+
+def test_interrupted_after_any_epoch(tmp_path):
+    whole, _ = fit(tmp_path / "whole", two())
+    assert list(whole) == list(range(EPOCHS))
+    assert len({values["val/mi_bound"] for values in whole.values()}) == EPOCHS
+    assert {"mi_bound/stderr", "mi_bound_far/gap_near/bound"} <= whole[0].keys()
+    for done in range(1, EPOCHS):
+        path = tmp_path / "whole" / f"epoch={done - 1}.ckpt"
+        resumed, said = fit(tmp_path / f"resumed {done}", two(), ckpt_path=path)
+        assert resumed == {epoch: whole[epoch] for epoch in range(done, EPOCHS)}  # to the last bit
+        assert not said
+
+
+def test_interrupted_where_the_next_epoch_logs_nothing(tmp_path):
+    def callbacks():
+        return [callback(every_n_epochs=3), EarlyStopping("val/mi_bound", mode="max", patience=20, strict=True)]
+
+    whole, _ = fit(tmp_path / "whole", callbacks())
+    path = tmp_path / "whole" / "epoch=0.ckpt"
+    resumed, _ = fit(tmp_path / "resumed", callbacks(), ckpt_path=path)
+    assert [values["val/mi_bound"] for values in resumed.values()] == [
+        whole[epoch]["val/mi_bound"] for epoch in range(1, EPOCHS)
+    ]
+
+
+def test_a_checkpoint_without_our_state(tmp_path):
+    fit(tmp_path, [], epochs=2)
+    resumed, said = fit(tmp_path / "on", two(), epochs=4, ckpt_path=tmp_path / "epoch=1.ckpt")
+    assert list(resumed) == [2, 3]
+    assert resumed[2]["val/mi_bound"] > 0
+    assert not said
+
+
+def test_a_checkpoint_with_our_state_loads_without_the_callback(tmp_path):
+    fit(tmp_path, two(), epochs=2)
+    trainer = quiet_trainer(max_epochs=3)
+    with pytest.warns(UserWarning, match="callbacks used"):
+        trainer.fit(TinySpeechModel(), loader(utterances(32)), ckpt_path=tmp_path / "epoch=1.ckpt")
+    assert trainer.current_epoch == 3
+
+
+def test_other_settings_are_said(tmp_path):
+    fit(tmp_path, [callback()], epochs=2)
+    _, said = fit(
+        tmp_path / "on",
+        [callback(segment_seconds=0.25, layers=["rnn"])],
+        epochs=4,
+        ckpt_path=tmp_path / "epoch=1.ckpt",
+    )
+    (message,) = said
+    assert "`segment_seconds` was 0.5 and is 0.25, `layers` was None and is ['rnn']" in message
+    assert "cannot be compared" in message
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+def test_the_state_is_plain(weights_only, tmp_path):
+    fit(tmp_path, two(), epochs=1)
+    states = torch.load(tmp_path / "epoch=0.ckpt", weights_only=weights_only)["callbacks"]
+    ours = {key for key in states if key.startswith("MIBoundCallback")}
+    assert len(ours) == 2

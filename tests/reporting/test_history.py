@@ -1,0 +1,141 @@
+import io
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from lightning_mi.reporting.history import History
+from tests.helpers.histories import estimate, history
+
+KEY = ("encoder", "near")
+
+
+def saved_bytes(state):
+    """Of what a checkpoint grows by."""
+    sizes = []
+    for content in ({}, {"history": state}):
+        file = io.BytesIO()
+        torch.save(content, file)
+        sizes.append(file.tell())
+    return sizes[1] - sizes[0]
+
+
+def test_what_is_remembered_of_an_estimate():
+    made = History()
+    made.append(3, 70, {KEY: estimate(1.23456, 0.0321, 4.0, 64)}, {"null": estimate(0.0, 0.01)})
+    (validation,) = made
+    reading = validation.headline
+    assert (validation.epoch, validation.step, validation.key) == (3, 70, KEY)
+    assert reading.bound == pytest.approx(1.23456, abs=5e-5)
+    assert reading.stderr == pytest.approx(0.0321)
+    assert reading.entropy == pytest.approx(4.0)
+    assert (reading.num_clusters, reading.active_clusters) == (64, 61)
+    assert reading.ceiling == math.log(64)
+    assert reading.effective_clusters == pytest.approx(math.exp(4.0))
+    assert validation.references["null"].bound == 0.0
+
+
+def test_the_headline_is_the_first_and_layers_are_those_at_its_gap():
+    made = History()
+    keys = [("b", "near"), ("b", "far"), ("a", "near")]
+    made.append(0, 10, {key: estimate(0.1 * i) for i, key in enumerate(keys)})
+    assert made.last.key == ("b", "near")
+    assert {name: round(reading.bound, 4) for name, reading in made.last.layers.items()} == {"b": 0.0, "a": 0.2}
+
+
+def test_best_is_the_first_of_equals():
+    made = History()
+    for epoch, bound in enumerate([0.5, 0.9, 0.9, 0.7]):
+        made.append(epoch, epoch, {KEY: estimate(bound)})
+    assert made.best.epoch == 1
+    assert made.last.epoch == 3
+
+
+def test_references_tell_where_they_were_measured():
+    made = History()
+    made.append(0, 1, {KEY: estimate(1.0)}, {"input baseline": estimate(0.5), "null": estimate(0.0)})
+    made.append(1, 2, {KEY: estimate(1.0)}, {"null": estimate(0.01)})
+    found = made.references()
+    assert [position for position, _ in found["input baseline"]] == [0]
+    assert [(position, round(reading.bound, 4)) for position, reading in found["null"]] == [(0, 0.0), (1, 0.01)]
+
+
+def test_a_validation_again_at_the_same_step_takes_the_place_of_the_first():
+    made = History()
+    made.append(0, 10, {KEY: estimate(1.0)})
+    made.append(0, 10, {KEY: estimate(2.0)})
+    assert [round(each.headline.bound, 4) for each in made] == [2.0]
+
+
+@pytest.mark.parametrize("layers", [1, 12])
+def test_it_comes_back_from_a_checkpoint_and_goes_on(layers):
+    before = history(8, layers)
+    before.append(8, 1000, {KEY: estimate(0.3)}, {"null": estimate(-0.001), "input baseline": estimate(0.2)})
+    file = io.BytesIO()
+    torch.save(before.state(), file)
+    file.seek(0)
+    after = History.from_state(torch.load(file, weights_only=True))
+    assert list(after) == list(before)
+    for made in (before, after):
+        made.append(9, 1100, {KEY: estimate(0.4)})
+    assert list(after) == list(before)
+
+
+def test_the_state_is_plain():
+    def leaves(value):
+        if isinstance(value, dict):
+            return [leaf for each in value.values() for leaf in leaves(each)]
+        return [leaf for each in value for leaf in leaves(each)] if isinstance(value, list) else [value]
+
+    made = history(5, 3)
+    made.append(9, 9000, {KEY: estimate(torch.tensor(1.0).item())})
+    assert {type(leaf) for leaf in leaves(made.state())} == {int, str}
+
+
+@pytest.mark.parametrize(("epochs", "layers"), [(1500, 1), (400, 12), (60, 96)])
+def test_it_stays_small_and_keeps_first_best_and_last(epochs, layers):
+    made = History()
+    best = epochs // 3
+    for epoch in range(epochs):
+        names = [f"model.wav2vec2.encoder.transformer.layers.{i}" for i in range(layers)]
+        bound = 1.5 if epoch == best else 1.0 + 0.1 * math.sin(epoch)
+        made.append(
+            epoch, 250 * epoch, {(name, "near"): estimate(bound) for name in names}, {"null": estimate(0.0)}
+        )
+    assert saved_bytes(made.state()) <= 20_000
+    kept = [validation.epoch for validation in made]
+    assert {0, best, epochs - 1} <= set(kept)
+    assert kept == sorted(kept)
+    assert len(kept) > 5
+    # Spread over the run: no hole is much larger than the others.
+    holes = [b - a for a, b in pairwise(kept)]
+    assert max(holes) <= 4 * epochs / len(kept)
+
+
+def test_what_is_counted_is_what_is_saved():
+    for made in (history(1), history(40, 12), history(300)):
+        assert 0.7 * made._num_bytes() - 200 < saved_bytes(made.state()) <= made._num_bytes()
+
+
+def test_a_resumed_run_forgets_the_same():
+    whole = history(120, max_bytes=1000)
+    first = history(60, max_bytes=1000)
+    resumed = History.from_state(first.state(), max_bytes=1000)
+    for epoch, validation in enumerate(history(120, max_bytes=10**6)):
+        if epoch >= 60:
+            resumed.append(epoch, validation.step, {validation.key: estimate(validation.headline.bound)})
+    assert [each.epoch for each in resumed] == [each.epoch for each in whole]
+    assert len(whole) < 60
+
+
+def test_bad_arguments_say_what_to_change():
+    with pytest.raises(ValueError, match="`max_bytes` must be at least 1000, got 10"):
+        History(max_bytes=10)
+    with pytest.raises(ValueError, match="`estimates` must hold at least the headline's"):
+        History().append(0, 0, {})
+    with pytest.raises(ValueError, match=r"\('encoder', 'near'\) must be finite, got \(nan"):
+        History().append(0, 0, {KEY: estimate(math.nan)})
+    made = history(2)
+    with pytest.raises(ValueError, match="`step` must not fall, got 5 after 200"):
+        made.append(2, 5, {KEY: estimate(1.0)})

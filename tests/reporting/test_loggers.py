@@ -1,0 +1,265 @@
+import builtins
+import gc
+import random
+import types
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+
+from lightning_mi import MIBoundCallback
+from lightning_mi.reporting.history import History
+from lightning_mi.reporting.loggers import Pictures, lay_out
+from tests.helpers.histories import history
+from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+
+pytest.importorskip("matplotlib")
+
+from lightning_mi.reporting import plots
+
+
+class Takes:
+    """A logger that keeps what it is given, with WandbLogger's method."""
+
+    save_dir = None
+
+    def __init__(self):
+        self.got = []
+
+    def log_image(self, key, images, step=None):
+        self.got.append((key, images, step))
+
+
+class Refuses(Takes):
+    def log_image(self, key, images, step=None):
+        raise OSError("no space left")
+
+
+def trainer_with(*loggers, **kwargs):
+    trainer = quiet_trainer(**kwargs)
+    trainer.loggers = list(loggers)
+    return trainer
+
+
+def warned(*calls):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for call in calls:
+            call()
+    return [str(each.message) for each in caught if "pictures" in str(each.message)]
+
+
+def test_every_picture_reaches_every_logger_with_the_step_of_the_last_validation():
+    first, second, made = Takes(), Takes(), history(3, 2)
+    Pictures().publish(trainer_with(first, second), made)
+    assert [(key, step) for key, _, step in first.got] == [
+        ("mi_bound/curve", 300),
+        ("mi_bound/clusters", 300),
+        ("mi_bound/layer_map", 300),
+    ]
+    (image,) = first.got[0][1]
+    assert (image == plots.render(plots.bound_curve(made))).all()
+    (image,) = first.got[2][1]
+    assert (image == plots.render(plots.layer_map(made))).all()
+    assert [key for key, _, _ in second.got] == [key for key, _, _ in first.got]
+
+
+def test_the_map_is_left_out_where_there_is_one_layer_and_takes_the_order_given():
+    logger, made = Takes(), history(3, 2)
+    Pictures("val/other").publish(trainer_with(logger), history(3, 1))
+    assert [key for key, _, _ in logger.got] == ["other/curve", "other/clusters"]
+    order = ["model.layers.1", "model.layers.0"]
+    Pictures().publish(trainer_with(logger), made, layers=order)
+    assert (logger.got[-1][1][0] == plots.render(plots.layer_map(made, order))).all()
+
+
+def test_files_lie_beside_the_logs_where_no_logger_takes_images(tmp_path):
+    trainer = trainer_with(CSVLogger(tmp_path, name="run", version=0))
+    Pictures().publish(trainer, history(2))
+    Pictures().publish(trainer, history(5))
+    folder = tmp_path / "run" / "version_0" / "mi_bound"
+    assert sorted(path.name for path in folder.iterdir()) == ["clusters.png", "curve.png"]
+    assert (np.asarray(Image.open(folder / "curve.png")) == plots.render(plots.bound_curve(history(5)))).all()
+
+
+def test_a_logger_without_a_folder_leaves_them_in_the_trainers(tmp_path):
+    Pictures().publish(trainer_with(types.SimpleNamespace(save_dir=None), default_root_dir=tmp_path), history(1))
+    assert (tmp_path / "mi_bound" / "curve.png").exists()
+
+
+def test_tensorboard_shows_them(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    Pictures().publish(trainer_with(logger), history(4, 3))
+    logger.finalize("success")
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert sorted(events.Tags()["images"]) == ["mi_bound/clusters", "mi_bound/curve", "mi_bound/layer_map"]
+    (event,) = events.Images("mi_bound/curve")
+    assert event.step == 400
+    assert (event.height, event.width) == plots.render(plots.bound_curve(history(4, 3))).shape[:2]
+
+
+@pytest.mark.parametrize("reason", ["no logger", "fast_dev_run", "other rank", "empty"])
+def test_nothing_is_drawn_where_nobody_looks(reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logger = Takes()
+    trainer = trainer_with(*([] if reason == "no logger" else [logger]), fast_dev_run=reason == "fast_dev_run")
+    if reason == "other rank":
+        trainer.strategy.global_rank = 1
+        monkeypatch.setattr(type(trainer), "is_global_zero", False)
+    Pictures().publish(trainer, History() if reason == "empty" else history(1))
+    lay_out(trainer, ["val/mi_bound"])
+    assert logger.got == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_logger_is_one_warning_and_the_others_get_theirs():
+    pictures, good = Pictures(), Takes()
+    trainer = trainer_with(Refuses(), good)
+    found = warned(*[lambda: pictures.publish(trainer, history(1))] * 3)
+    assert found == ["The pictures of 'val/mi_bound' are missing, the numbers are not: OSError: no space left"]
+    assert len(good.got) == 6
+
+
+def test_a_failing_drawing_is_one_warning(monkeypatch):
+    def fails(history):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(plots, "bound_curve", fails)
+    pictures = Pictures()
+    found = warned(*[lambda: pictures.publish(trainer_with(Takes()), history(1))] * 2)
+    assert found == ["The pictures of 'val/mi_bound' are missing, the numbers are not: RuntimeError: no font"]
+
+
+def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.split(".")[0] == "matplotlib":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    pictures = Pictures()
+    (found,) = warned(*[lambda: pictures.publish(trainer_with(Takes()), history(1))] * 2)
+    assert "they need matplotlib, `pip install matplotlib`" in found
+
+
+def test_it_touches_no_random_generator():
+    def states():
+        return torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+
+    before = states()
+    Pictures().publish(trainer_with(Takes()), history(3, 3))
+    after = states()
+    assert torch.equal(before[0], after[0])
+    assert (before[1] == after[1]).all()
+    assert before[2] == after[2]
+
+
+def test_figures_are_freed(monkeypatch):
+    import matplotlib.pyplot
+
+    alive = []
+    new = plots._new_figure
+
+    def remember(*args):
+        figure, axes = new(*args)
+        alive.append(weakref.ref(figure))
+        return figure, axes
+
+    monkeypatch.setattr(plots, "_new_figure", remember)
+    pictures = Pictures()
+    for _ in range(3):
+        pictures.publish(trainer_with(Takes()), history(2, 2))
+    gc.collect()
+    assert len(alive) == 9
+    assert all(reference() is None for reference in alive)
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+# ---- the layout of TensorBoard's custom scalars
+
+
+def layouts(folder):
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    found = []
+    for event in events.Tensors("custom_scalars__config__"):
+        layout = layout_pb2.Layout()
+        layout.ParseFromString(event.tensor_proto.string_val[0])
+        found.append(layout)
+    return found
+
+
+def test_the_layout_groups_all_that_is_logged(tmp_path):
+    import re
+
+    logger = TensorBoardLogger(tmp_path)
+    lay_out(trainer_with(logger, Takes()), ["val/mi_bound", "val/a+b"])
+    logger.finalize("success")
+    (layout,) = layouts(logger.log_dir)
+    assert [category.title for category in layout.category] == ["val/mi_bound", "val/a+b"]
+    charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
+
+    def shown_in(tag, charts=charts):
+        return [title.split(",")[0] for title, tags in charts.items() if any(re.match(each, tag) for each in tags)]
+
+    for tag, title in {
+        "val/mi_bound": "bound",
+        "mi_bound/entropy": "bound",
+        "mi_bound/ceiling": "bound",
+        "mi_bound/null": "bound",
+        "mi_bound/input_baseline": "bound",
+        "mi_bound/stderr": "standard error",
+        "mi_bound/gain": "standard error",
+        "mi_bound/gain_stderr": "standard error",
+        "mi_bound/layers/encoder.layers.3/bound": "bound of each layer",
+        "mi_bound/gap_far/bound": "bound of each layer",
+        "mi_bound/active_clusters": "clusters that occur",
+        "mi_bound/pairs": "pairs used and utterances skipped",
+        "mi_bound/skipped": "pairs used and utterances skipped",
+        "mi_bound/seconds": "seconds",
+    }.items():
+        assert shown_in(tag) == [title], tag
+    for tag in ("val/loss", "val/mi_bound2", "other_mi_bound/entropy", "mi_bound/layers/a/stderr"):
+        assert shown_in(tag) == [], tag
+    others = {chart.title: list(chart.multiline.tag) for chart in layout.category[1].chart}
+    assert shown_in("a+b/stderr", others) == ["standard error"]
+
+
+def test_a_layout_that_fails_is_a_warning():
+    class Fails:
+        @property
+        def experiment(self):
+            raise OSError("disk full")
+
+    with pytest.warns(UserWarning, match="custom scalars lack the layout of .*disk full"):
+        lay_out(trainer_with(Fails()), ["val/mi_bound"])
+
+
+# ---- the column before training
+
+
+@pytest.mark.parametrize("case", ["same", "other module", "other utterances", "nothing before"])
+def test_pictures_begin_with_the_validation_before_the_fit(case):
+    one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
+    trainer = quiet_trainer(callbacks=[one], max_epochs=2)
+    module, x = TinySpeechModel(), utterances(96)
+    if case != "nothing before":
+        before = utterances(96, seed=1) if case == "other utterances" else x
+        trainer.validate(module, loader(before), verbose=False)
+        untrained = trainer.callback_metrics["val/mi_bound"].item()
+    trainer.fit(TinySpeechModel() if case == "other module" else module, loader(x), loader(x))
+    found = [(each.epoch, each.step) for each in one._memory.history]
+    assert found == [(-1, 0)] * (case == "same") + [(0, 3), (1, 6)]
+    if case == "same":
+        assert next(iter(one._memory.history)).headline.bound == pytest.approx(untrained, abs=1e-4)
+        again = History.from_state(one._memory.history.state())
+        assert [each.epoch for each in again] == [-1, 0, 1]
