@@ -22,7 +22,7 @@ def bound_at_every_layer(data: EspeakDataModule) -> MIBoundCallback:
         num_clusters=32,
         pairs_per_utterance=4,
         layers="model.wav2vec2.encoder.transformer.layers.*",
-        headline="best",
+        primary_layer="best",
         labels={"voice": of_record("voice"), "language": of_record("language")},
     )
 

@@ -14,15 +14,15 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_mi.controls.fingerprints import sketch
+from lightning_mi.controls.fingerprints import fingerprint
 from lightning_mi.controls.input_baseline import log_mel
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.encoder import Encoder, Pooling, find_encoder
-from lightning_mi.embedding.strategy import ModelAccess
+from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
 from lightning_mi.estimator.clusters import Clusters
-from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER, affordable_clusters, suitable_clusters
+from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER, capped_num_clusters, default_num_clusters
 from lightning_mi.estimator.registry import PROBES
 from lightning_mi.inputs.batches import Waveforms, check_waveforms, waveforms_in_batch
 from lightning_mi.inputs.channels import Channels
@@ -80,7 +80,7 @@ class MIBoundCallback(Callback):
 
     A guest: weights, buffers, modes, counters, gradients, the optimiser and all random generators are as they
     would be without it, and what ``torch.compile`` has compiled is left alone (see
-    :func:`lightning_mi.embedding.isolation.guest` for what cannot be seen). Models that a strategy shards are called through
+    :func:`lightning_mi.embedding.isolation.isolated` for what cannot be seen). Models that a strategy shards are called through
     it, on every process once a batch.
 
     Memory, on the model's device: ``max_pairs * (1 + gaps) * layers * D * 4`` bytes of embeddings (25 MB for
@@ -95,7 +95,7 @@ class MIBoundCallback(Callback):
         max_pairs: The most pairs that are used. Where there are more, first pairs of all utterances come first.
         segment_seconds: Length of a segment.
         gap_seconds: Distance between the segments: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
-            second), or a list of these. Of a list the first is the headline, and each has its own bound.
+            second), or a list of these. Of a list the first is the primary, and each has its own bound.
         sample_rate: Of the validation waveforms, in Hz; with ``time_dim`` the frames a second, such as 31.25.
             Segments and gaps are rounded to whole samples (frames).
         layers: Names or globs of submodules whose outputs are to be embedded, or ``"all"`` for the blocks of
@@ -111,7 +111,7 @@ class MIBoundCallback(Callback):
         every_n_epochs: In ``fit``, log the bound at the first and then every n-th epoch only; in between, early
             stopping sees the last value again.
         seed: Of the segments, the choice of utterances, the split and the k-means.
-        log_name: Name of the headline. Two callbacks in one Trainer need different ones.
+        log_name: Name of the primary. Two callbacks in one Trainer need different ones.
         batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
             them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.inputs.batches.Waveforms`);
             with ``time_dim`` feature sequences in the place of waveforms. ``None``: they are looked for.
@@ -120,7 +120,7 @@ class MIBoundCallback(Callback):
         quantizer: As that of :func:`lightning_mi.mi_bound`. ``None``: ``"canonical"``, or ``"kmeans"`` with
             ``time_dim``.
         probe: As that of :func:`lightning_mi.mi_bound`.
-        headline: Which of the ``layers`` ``log_name`` is the bound of: a name as in ``layers/<name>``, or
+        primary_layer: Which of the ``layers`` ``log_name`` is the bound of: a name as in ``layers/<name>``, or
             ``"best"``, the highest at each validation (which, being picked, is a little too high where many
             layers are about equal). ``None``: the last.
         labels: Labels in the batch, for the bound I(Z; Y) >= H(Y) - CE beside the one without them: a key, an
@@ -147,13 +147,13 @@ class MIBoundCallback(Callback):
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
             -1 for ``(B, F, T)``. The encoder gets segments in the same layout: a transformers model of
             ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.
-        channels: ``"shared"``: segments as they are. ``"own"``: each through a random gain, spectral tilt and
+        channels: ``"shared"``: segments as they are. ``"independent"``: each through a random gain, spectral tilt and
             noise of its own before it is encoded, so that the channel is nothing that two segments of an utterance
             share; the bound is then on the information between the embeddings of such segments. The input
-            baseline is of the same segments. ``None``: ``"own"``, or ``"shared"`` with ``time_dim``.
+            baseline is of the same segments. ``None``: ``"independent"``, or ``"shared"`` with ``time_dim``.
 
     Attributes:
-        estimates: Of the last validation, by the names of layer and gap, the headline first; empty where it gave
+        estimates: Of the last validation, by the names of layer and gap, the primary first; empty where it gave
             no value.
 
     Raises:
@@ -198,7 +198,7 @@ class MIBoundCallback(Callback):
         pairs_per_utterance: int = 1,
         quantizer: str | None = None,
         probe: str = "linear",
-        headline: str | None = None,
+        primary_layer: str | None = None,
         labels: Any = None,
         input_baseline: bool = True,
         null_control: bool = True,
@@ -227,8 +227,10 @@ class MIBoundCallback(Callback):
                 f"{segment_seconds!r}."
             )
         setting = choose_setting(time_dim is None, pooling, quantizer, channels)
-        if headline is not None and not isinstance(headline, str):
-            raise TypeError(f"`headline` must be the name of a layer or {BEST_LAYER!r}, got {headline!r}.")
+        if primary_layer is not None and not isinstance(primary_layer, str):
+            raise TypeError(
+                f"`primary_layer` must be the name of a layer or {BEST_LAYER!r}, got {primary_layer!r}."
+            )
         if batch_to_waveforms is not None and not callable(batch_to_waveforms):
             raise TypeError(f"`batch_to_waveforms` must be callable, got {batch_to_waveforms!r}.")
         if not isinstance(log_name, str) or not log_name.strip("/"):
@@ -243,7 +245,7 @@ class MIBoundCallback(Callback):
         self.seed = seed
         self.quantizer = setting.quantizer
         self.probe = probe
-        self.headline = headline
+        self.primary_layer = primary_layer
         self.input_baseline = input_baseline
         self.warm_start = warm_start
         self.null_control = null_control
@@ -262,7 +264,7 @@ class MIBoundCallback(Callback):
             "seed": seed,
             "pairs_per_utterance": pairs_per_utterance,
             "probe": probe,
-            "headline": headline,
+            "primary_layer": primary_layer,
             "warm_start": warm_start,
             "time_dim": time_dim,
         }
@@ -396,7 +398,7 @@ class MIBoundCallback(Callback):
                 raise
             self._no_value(trainer, str(error))
             return
-        access = ModelAccess(trainer, pl_module)
+        access = StrategyForward(trainer, pl_module)
         if trainer.state.fn != "fit":
             self._memory.input = self._memory.null = None  # other data, maybe
         self._layer_names = encoder.layer_names
@@ -440,7 +442,7 @@ class MIBoundCallback(Callback):
                 clusters = self._clusters_for(epoch.num_pairs)
                 metric = partial(MIBound, clusters, self.seed, self.quantizer, self.probe)
                 starts = self._starts if trainer.state.fn == "fit" else None
-                estimates = epoch.estimates(metric, self.headline, starts)
+                estimates = epoch.estimates(metric, self.primary_layer, starts)
                 labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
                 everywhere = zip(*gather((self._measures_input, self._measures_null)), strict=True)
                 measures_input, measures_null = map(all, everywhere)
@@ -457,10 +459,10 @@ class MIBoundCallback(Callback):
             self._memory.input = controls["input"].bound
         if "null" in controls:
             self._memory.null = controls["null"].bound, controls["null"].stderr
-        headline_layer, headline = next((layer, estimate) for (layer, _), estimate in estimates.items())
+        primary_layer, primary = next((layer, estimate) for (layer, _), estimate in estimates.items())
         values = dict(details(estimates, len(self._sampler.gaps) > 1, self.layers is not None))
         labeled = self._without_failures(labeled_or_not)
-        values |= labeled_details(labeled, headline_layer, self.layers is not None)
+        values |= labeled_details(labeled, primary_layer, self.layers is not None)
         if self._memory.input is not None:
             values["input"] = self._memory.input
         if self._memory.null is not None:
@@ -470,10 +472,10 @@ class MIBoundCallback(Callback):
         if trainer.state.fn == "fit":
             if self.warm_start:
                 self._starts = {key: found.clusters for key, found in estimates.items() if found.clusters}
-            gain = self._memory.gain_of(headline)
+            gain = self._memory.gain_of(primary)
             values |= {} if gain is None else {"gain": gain[0], "gain_stderr": gain[1]}
             if self._before is not None and self._before[0] == id(pl_module) and not trainer.ckpt_path:
-                self._memory.begin_with(self._before[1], headline)
+                self._memory.begin_with(self._before[1], primary)
             self._before = None
             self._memory.remember(trainer.current_epoch, trainer.global_step, estimates, controls)
         elif trainer.state.fn == "validate" and trainer.global_step == 0:
@@ -483,7 +485,7 @@ class MIBoundCallback(Callback):
         # All processes log the same values: their maximum is each of them, to the last bit.
         named = {f"{self._prefix}/{name}": value for name, value in values.items()}
         pl_module.log_dict(named, reduce_fx="max", sync_dist=True)
-        pl_module.log(self.log_name, headline.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
+        pl_module.log(self.log_name, primary.bound, prog_bar=True, reduce_fx="max", sync_dist=True)
 
     # ---- its parts
 
@@ -510,10 +512,10 @@ class MIBoundCallback(Callback):
 
     def _find_encoder(self, pl_module: LightningModule) -> Encoder:
         encoder = find_encoder(pl_module, self.embed, self.layers, self._layout.time_dim is not None)
-        if self.headline not in (None, BEST_LAYER, *encoder.layer_names):
+        if self.primary_layer not in (None, BEST_LAYER, *encoder.layer_names):
             raise ValueError(
-                f"`headline` must be one of the layers that `layers` names, or {BEST_LAYER!r}, got "
-                f"{self.headline!r}. The layers are {', '.join(encoder.layer_names)}."
+                f"`primary_layer` must be one of the layers that `layers` names, or {BEST_LAYER!r}, got "
+                f"{self.primary_layer!r}. The layers are {', '.join(encoder.layer_names)}."
             )
         return encoder
 
@@ -523,8 +525,8 @@ class MIBoundCallback(Callback):
         return check_waveforms(self.batch_to_waveforms(batch), batch, self._layout)
 
     def _clusters_for(self, num_pairs: int) -> int:
-        wanted = suitable_clusters(num_pairs) if self.num_clusters is None else self.num_clusters
-        affordable = affordable_clusters(wanted, num_pairs)
+        wanted = default_num_clusters(num_pairs) if self.num_clusters is None else self.num_clusters
+        affordable = capped_num_clusters(wanted, num_pairs)
         if self.num_clusters is not None and affordable < self.num_clusters:
             self._say(
                 "clusters",
@@ -557,7 +559,7 @@ class MIBoundCallback(Callback):
         return self.null_control and self._layout.time_dim is None
 
     def _sketch(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        return sketch(waveforms, lengths, self._sampler.sample_rate)
+        return fingerprint(waveforms, lengths, self._sampler.sample_rate)
 
     def _judge(self, null: NullControl) -> None:
         """Say what the null control found."""

@@ -24,7 +24,7 @@ class Setting(NamedTuple):
     channels: Channels
 
 
-FOR_SPEECH = Setting("boundary", "canonical", "own")
+FOR_SPEECH = Setting("boundary", "canonical", "independent")
 """Its bound went with phone and voice accuracy of the models in ``examples/model_selection``, inside of a training
 run better than the others that the callback has."""
 
@@ -46,7 +46,7 @@ def choose_setting(
 
     Example:
         >>> choose_setting(of_waveforms=True, pooling="mean")
-        Setting(pooling='mean', quantizer='canonical', channels='own')
+        Setting(pooling='mean', quantizer='canonical', channels='independent')
         >>> choose_setting(of_waveforms=False)
         Setting(pooling='mean', quantizer='kmeans', channels='shared')
     """
@@ -59,8 +59,8 @@ def choose_setting(
     check_choice("quantizer", quantizer, QUANTIZERS)
     if channels not in CHANNELS:
         raise ValueError(f"`channels` must be one of {CHANNELS} or None, got {channels!r}.")
-    if channels == "own" and not of_waveforms:
+    if channels == "independent" and not of_waveforms:
         raise ValueError(
-            "`channels='own'` changes waveforms, got feature sequences (`time_dim`). Take `channels='shared'`."
+            "`channels='independent'` changes waveforms, got feature sequences (`time_dim`). Take `channels='shared'`."
         )
     return Setting(pooling, quantizer, channels)

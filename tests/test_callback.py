@@ -69,7 +69,9 @@ def test_logs_what_the_estimator_says_about_the_segments(setting):
     module, x = TinySpeechModel(), utterances(200) if paper else chords(200, seconds=2.0)
     one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, **(PAPER if paper else {}))
     logged, warned = validate(module, loader(x), one)
-    sampler = SegmentSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0, channels="shared" if paper else "own")
+    sampler = SegmentSampler(
+        0.5, parse_gaps("near"), SAMPLE_RATE, seed=0, channels="shared" if paper else "independent"
+    )
     segments = sampler(Waveforms(x, torch.full((200,), x.shape[1])))
     with torch.no_grad():
         frames = torch.stack([module(pair) for pair in segments.samples])
@@ -107,10 +109,10 @@ def test_several_gaps_in_one_pass():
         assert logged[f"mi_bound/gap_{gap}/stderr"] > 0
     bounds = [logged[f"mi_bound/gap_{gap}/bound"] for gap in ("near", "far")]
     assert min(bounds) > 0
-    assert logged["mi_bound/local"] == pytest.approx(bounds[0] - bounds[1], abs=1e-5)
+    assert logged["mi_bound/near_minus_far"] == pytest.approx(bounds[0] - bounds[1], abs=1e-5)
     # The same pairs and the same split: what is hard in an utterance is hard in both.
     errors = [logged[f"mi_bound/gap_{gap}/stderr"] for gap in ("near", "far")]
-    assert 0 < logged["mi_bound/local_stderr"] < 2 * math.hypot(*errors)
+    assert 0 < logged["mi_bound/near_minus_far_stderr"] < 2 * math.hypot(*errors)
     alone, _ = validate(module, loader(x), gap_seconds="far")
     assert logged["val/mi_bound"] == pytest.approx(alone["val/mi_bound"], abs=1e-5)
     assert not any("gap_" in name or "local" in name for name in alone)
@@ -130,26 +132,26 @@ def test_layers():
     assert logged["mi_bound/layers/rnn/stderr"] > 0
 
 
-@pytest.mark.parametrize("headline", ["rnn", "best"])
-def test_headline(headline):
+@pytest.mark.parametrize("primary", ["rnn", "best"])
+def test_headline(primary):
     module = TinySpeechModel()
     arguments = {"layers": ["rnn", "head"], "embed": "predict", "gap_seconds": ["near", "far"]}
     plain, _ = validate(module, **arguments)
-    chosen, _ = validate(module, headline=headline, **arguments)
+    chosen, _ = validate(module, primary_layer=primary, **arguments)
     layers = {name: plain[f"mi_bound/layers/{name}/bound"] for name in ("rnn", "head")}
     assert plain["val/mi_bound"] == layers["head"]
-    assert chosen["val/mi_bound"] == (layers["rnn"] if headline == "rnn" else max(layers.values()))
+    assert chosen["val/mi_bound"] == (layers["rnn"] if primary == "rnn" else max(layers.values()))
     assert chosen["mi_bound/gap_near/bound"] == chosen["val/mi_bound"]
     assert chosen["mi_bound/layers/head/bound"] == layers["head"]
 
 
 def test_bad_headline():
     with pytest.raises(
-        ValueError, match=r"`headline` must be one of the layers.*'nose'.*The layers are rnn, head"
+        ValueError, match=r"`primary_layer` must be one of the layers.*'nose'.*The layers are rnn, head"
     ):
-        validate(layers=["rnn", "head"], headline="nose")
-    with pytest.raises(TypeError, match="`headline` must be the name"):
-        callback(headline=3)
+        validate(layers=["rnn", "head"], primary_layer="nose")
+    with pytest.raises(TypeError, match="`primary_layer` must be the name"):
+        callback(primary_layer=3)
 
 
 def test_pooling_and_seed_change_the_number():
@@ -174,7 +176,7 @@ def test_own_channels_take_away_what_the_channel_tells():
     generator = torch.Generator().manual_seed(0)
     loud = 10 ** (torch.rand(600, 1, generator=generator) * 1.5 - 1)  # 30 dB
     batches = loader(loud * torch.randn(600, 2000, generator=generator))
-    shared, own = (validate(Loudness(), batches, channels=channels)[0] for channels in ("shared", "own"))
+    shared, own = (validate(Loudness(), batches, channels=channels)[0] for channels in ("shared", "independent"))
     assert shared["val/mi_bound"] > 1.5
     assert own["val/mi_bound"] < 0.7 * shared["val/mi_bound"]  # 18 dB of the segments' own stand beside the 30
     assert own["mi_bound/pairs"] == shared["mi_bound/pairs"]
@@ -183,7 +185,7 @@ def test_own_channels_take_away_what_the_channel_tells():
 def test_own_channels_leave_the_pairs_and_do_not_depend_on_the_batches():
     x = utterances(200)
     module = TinySpeechModel()
-    one, many = (validate(module, loader(x, size), channels="own")[0] for size in (200, 7))
+    one, many = (validate(module, loader(x, size), channels="independent")[0] for size in (200, 7))
     assert one["val/mi_bound"] == pytest.approx(many["val/mi_bound"], abs=1e-5)
 
 
@@ -576,9 +578,9 @@ def test_groups_of_the_users_own():
         ({"pooling": "max"}, ValueError, "`pooling` must be one of .* got 'max'"),
         ({"channels": "mine"}, ValueError, "`channels` must be one of .* got 'mine'"),
         (
-            {"channels": "own", "time_dim": 1},
+            {"channels": "independent", "time_dim": 1},
             ValueError,
-            "`channels='own'` changes waveforms, got feature sequences",
+            "`channels='independent'` changes waveforms, got feature sequences",
         ),
         ({"every_n_epochs": 0}, ValueError, "`every_n_epochs`"),
         ({"seed": None}, TypeError, "`seed`"),
@@ -877,7 +879,7 @@ class Quiet(TinySpeechModel):
         pass
 
 
-@pytest.mark.parametrize("channels", ["shared", "own"])
+@pytest.mark.parametrize("channels", ["shared", "independent"])
 def test_skipped_utterances_are_said_once(channels):
     x = utterances(200)
     x[:20] = 0

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lightning_mi import mi_bound
 from lightning_mi.embedding.encoder import pool
-from lightning_mi.embedding.isolation import guest
+from lightning_mi.embedding.isolation import isolated
 from lightning_mi.examples.data import EspeakDataModule
 from lightning_mi.examples.models import APCModule
 from lightning_mi.inputs.batches import check_waveforms
@@ -45,7 +45,7 @@ class KeepEmbeddings(pl.Callback):
         for batch in loader:
             found = check_waveforms((batch["waveforms"], batch["lengths"]), batch)
             segments = self.sampler(found)
-            with guest(pl_module, seed=0):
+            with isolated(pl_module, seed=0):
                 frames = pl_module(segments.samples.flatten(0, 1)).unflatten(0, segments.samples.shape[:2])
             embeddings.append(pool(frames, "mean"))
             groups.append(segments.groups)

@@ -46,7 +46,7 @@ PAPER = "bound/varied/near/mean/kmeans32"  # callbacks=mi_bound_paper
 DEFAULT = (
     "bound/independent/near/frame/canonical32"  # callbacks=mi_bound: own channels, boundary frames, canonical
 )
-LOCAL = "difference/independent/near/frame/canonical32"  # mi_bound/local of callbacks=mi_bound_phonetic,
+LOCAL = "difference/independent/near/frame/canonical32"  # mi_bound/near_minus_far of callbacks=mi_bound_phonetic,
 LOCAL_SHARE = "share difference/independent/near/frame/canonical32"  # and as a share of H(c)
 WHITENED = "bound/independent/near/frame/whitened32"  # as the default with quantizer=whitened,
 MEAN = "bound/independent/near/mean/canonical32"  # with pooling=mean,

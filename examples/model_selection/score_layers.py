@@ -36,7 +36,7 @@ BOUNDS = (
 )
 """Those of the paper, of the callback's defaults for speech, the same with means, and with whitened clusters."""
 
-LOCAL = Setting(INDEPENDENT, FAR, FRAME, "canonical")  # what is taken off the default for mi_bound/local
+LOCAL = Setting(INDEPENDENT, FAR, FRAME, "canonical")  # what is taken off the default for mi_bound/near_minus_far
 
 
 def score_layer(embedded: Embedded, segments: Segments) -> dict[str, Score]:

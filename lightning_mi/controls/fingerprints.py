@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_mi.hashing import mix
 
-SKETCH_SIZE = 64  # numbers of an utterance
+FINGERPRINT_SIZE = 64  # numbers of an utterance
 NO_NUMBER = -1  # in the place of one that there is not
 
 _WINDOW_SECONDS, _FEWEST_SAMPLES = 0.064, 64
@@ -26,7 +26,7 @@ _LONGEST_SECONDS = 60.0  # of an utterance; what comes after is not looked at
 _CHUNK = 1 << 20  # samples at once: bounds the spectrograms to a few tens of megabytes
 
 
-def sketch(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
+def fingerprint(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     """The 64 lowest hashes of the fingerprints of each utterance's first minute.
 
     A fingerprint is 32 bits that tell, for each two neighbouring bands of the spectrum, whether their ratio rises
@@ -50,7 +50,7 @@ def sketch(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     Example:
         >>> import torch
         >>> x = torch.randn(1, 32000, generator=torch.Generator().manual_seed(0))
-        >>> it, quieter, other = (sketch(y, torch.tensor([32000]), 16000) for y in (x, 0.3 * x, x.flip(1)))
+        >>> it, quieter, other = (fingerprint(y, torch.tensor([32000]), 16000) for y in (x, 0.3 * x, x.flip(1)))
         >>> bool(torch.isin(quieter, it).sum() > 50), bool(torch.isin(other, it).sum() < 2)
         (True, True)
     """
@@ -59,7 +59,7 @@ def sketch(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     parts = []
     for rows in _chunks(*waveforms.shape):
         parts.append(_sketch(waveforms[rows].float(), lengths[rows], sample_rate))
-    return torch.cat(parts) if parts else lengths.new_empty(0, SKETCH_SIZE)
+    return torch.cat(parts) if parts else lengths.new_empty(0, FINGERPRINT_SIZE)
 
 
 def _chunks(num_rows: int, num_samples: int) -> Iterator[slice]:
@@ -71,7 +71,7 @@ def _sketch(x: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     window = max(round(_WINDOW_SECONDS * sample_rate), _FEWEST_SAMPLES)
     hop = window // _HOPS
     shortest = window + (_SMOOTHED - 1 + 2 * _LAG) * hop
-    none = torch.full((len(x), SKETCH_SIZE), NO_NUMBER, device=x.device)
+    none = torch.full((len(x), FINGERPRINT_SIZE), NO_NUMBER, device=x.device)
     if x.shape[1] < shortest:
         return none
     power = _band_powers(x, window, hop, sample_rate)
@@ -89,7 +89,7 @@ def _sketch(x: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     hashes = hashes.where(sounding, torch.iinfo(torch.int64).max).sort(dim=1).values
     # Of equal ones the first.
     hashes[:, 1:] = hashes[:, 1:].where(hashes[:, 1:] != hashes[:, :-1], torch.iinfo(torch.int64).max)
-    lowest = hashes.sort(dim=1).values[:, :SKETCH_SIZE]
+    lowest = hashes.sort(dim=1).values[:, :FINGERPRINT_SIZE]
     none[:, : lowest.shape[1]] = lowest.where(lowest < torch.iinfo(torch.int64).max, NO_NUMBER)
     return none
 

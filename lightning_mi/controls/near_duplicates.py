@@ -12,7 +12,7 @@ _NEIGHBOURS = 4  # others with the same number that each is compared with; more 
 _LARGEST = 16  # utterances: where all share some sound, there still have to be many families
 
 
-def copy_families(names: Tensor, sketches: Tensor) -> tuple[Tensor, Tensor]:
+def group_near_duplicates(names: Tensor, sketches: Tensor) -> tuple[Tensor, Tensor]:
     """Put utterances that share sound into one family.
 
     Two are linked if they share 8 of at most 64 numbers. Links are taken from the strongest on, and one that would
@@ -20,7 +20,7 @@ def copy_families(names: Tensor, sketches: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         names: ``(N,)`` int64, different names of the utterances.
-        sketches: ``(N, 64)`` int64, see :func:`lightning_mi.controls.fingerprints.sketch`.
+        sketches: ``(N, 64)`` int64, see :func:`lightning_mi.controls.fingerprints.fingerprint`.
 
     Returns:
         ``(N,)`` int64, the least name in each one's family, and the links ``(L, 2)`` int64, positions of two
@@ -30,7 +30,7 @@ def copy_families(names: Tensor, sketches: Tensor) -> tuple[Tensor, Tensor]:
         >>> import torch
         >>> a, b = torch.arange(64), torch.arange(64, 128)
         >>> mixed = torch.cat([a[:10], b[:54]])
-        >>> families, links = copy_families(torch.tensor([7, 5, 9]), torch.stack([a, mixed, b + 1000]))
+        >>> families, links = group_near_duplicates(torch.tensor([7, 5, 9]), torch.stack([a, mixed, b + 1000]))
         >>> families.tolist(), links.tolist()
         ([5, 5, 9], [[0, 1]])
     """

@@ -168,7 +168,7 @@ def pool(frames: Tensor, how: Pooling) -> Tensor:
     return torch.cat([frames[:, :1, -1], frames[:, 1:, 0]], dim=1).float()
 
 
-def pick(frames: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+def select_frames(frames: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """One frame of each segment: of ``(n, 1 + G, T, D)``, at the shares ``at`` ``(n, 1 + G)`` in [0, 1) of T.
 
     Returns:
@@ -178,7 +178,7 @@ def pick(frames: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> import torch
-        >>> z, middle = pick(torch.arange(4.0).reshape(1, 1, 4, 1), torch.tensor([[0.6]]))
+        >>> z, middle = select_frames(torch.arange(4.0).reshape(1, 1, 4, 1), torch.tensor([[0.6]]))
         >>> z.item(), middle.item()
         (2.0, 0.625)
     """

@@ -24,7 +24,7 @@ Restore = Callable[[], object]
 
 
 @contextmanager
-def guest(module: nn.Module, seed: int) -> Iterator[None]:
+def isolated(module: nn.Module, seed: int) -> Iterator[None]:
     """Run the body in eval mode, uncompiled, without gradients, with its own random numbers, without a trace.
 
     On leaving, the training mode, the buffers and the plain attributes (counters, lists, cached tensors, random
@@ -43,7 +43,7 @@ def guest(module: nn.Module, seed: int) -> Iterator[None]:
     Example:
         >>> import torch
         >>> model = torch.nn.Dropout().train()
-        >>> with guest(model, seed=0):
+        >>> with isolated(model, seed=0):
         ...     print(model.training)
         False
         >>> model.training

@@ -15,7 +15,7 @@ _METHOD = "_lightning_mi_encode"
 
 
 @dataclass(frozen=True)
-class ModelAccess:
+class StrategyForward:
     """Calls parts of a module as its Trainer would.
 
     Parameters that are sharded among the processes are put together by the wrapper's ``forward`` and by
@@ -31,7 +31,7 @@ class ModelAccess:
     module: LightningModule
 
     @property
-    def in_step(self) -> bool:
+    def in_lockstep(self) -> bool:
         """Whether every process must make the same number of calls."""
         return isinstance(self.trainer.strategy, _SHARDED)
 
@@ -39,7 +39,7 @@ class ModelAccess:
         """``call(waveforms)``, in the Trainer's precision and, where it must be, through its wrapper."""
         strategy = self.trainer.strategy
         with self.trainer.precision_plugin.forward_context():
-            if not self.in_step or strategy.model is self.module:
+            if not self.in_lockstep or strategy.model is self.module:
                 return call(waveforms)
             assert strategy.model is not None
             # Redirection looks the method up by its name. The guest takes the name away again.

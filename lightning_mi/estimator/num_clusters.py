@@ -9,26 +9,26 @@ _PAIRS_PER_CLUSTER = 32
 _FEWEST, _MOST = 4, 128
 
 
-def suitable_clusters(num_pairs: int) -> int:
+def default_num_clusters(num_pairs: int) -> int:
     """K where nobody has said: one cluster for each 32 pairs, a power of two from 4 to 128.
 
     On speech models the bound was about highest there, and went about best with phone and voice accuracy, from 128
     to 1500 pairs; with one for each 8 pairs it was about half (``examples/model_selection/report_clusters.py``).
 
     Example:
-        >>> suitable_clusters(4096), suitable_clusters(1400), suitable_clusters(300), suitable_clusters(50)
+        >>> default_num_clusters(4096), default_num_clusters(1400), default_num_clusters(300), default_num_clusters(50)
         (128, 32, 8, 4)
     """
     return min(_MOST, max(_FEWEST, _power_of_two(num_pairs // _PAIRS_PER_CLUSTER)))
 
 
-def affordable_clusters(num_clusters: int, num_pairs: int) -> int:
+def capped_num_clusters(num_clusters: int, num_pairs: int) -> int:
     """``num_clusters``, or fewer where pairs are few.
 
     Fewer is a power of two, so that one pair more or less from epoch to epoch changes nothing.
 
     Example:
-        >>> affordable_clusters(128, num_pairs=1024), affordable_clusters(128, num_pairs=700)
+        >>> capped_num_clusters(128, num_pairs=1024), capped_num_clusters(128, num_pairs=700)
         (128, 64)
     """
     most = max(1, num_pairs // 2 // FIT_PAIRS_PER_CLUSTER)

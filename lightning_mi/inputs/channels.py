@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_mi.hashing import mix, uniform
 
-Channels = Literal["shared", "own"]
-CHANNELS: tuple[Channels, ...] = ("shared", "own")
+Channels = Literal["shared", "independent"]
+CHANNELS: tuple[Channels, ...] = ("shared", "independent")
 
 GAIN_DB = (-12.0, 6.0)
 TILT_DB = (-3.0, 3.0)  # an octave
@@ -20,7 +20,7 @@ _LOWEST_HZ = 60.0
 _AT_ONCE = 1 << 20  # samples: bounds what is held for a moment to some 40 MB
 
 
-def through_own_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed: int = 0) -> Tensor:
+def apply_independent_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed: int = 0) -> Tensor:
     """Change gain, spectral tilt and noise of every segment, each by a draw of its own.
 
     The draws are hashes of ``keys``, of the segment's number and of the seed: the same at every epoch, in any
@@ -39,7 +39,7 @@ def through_own_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed
     Example:
         >>> import torch
         >>> samples = torch.sin(torch.arange(800) / 3).expand(2, 2, 800)
-        >>> changed = through_own_channels(samples, torch.tensor([1, 2]), sample_rate=8000)
+        >>> changed = apply_independent_channels(samples, torch.tensor([1, 2]), sample_rate=8000)
         >>> bool((changed[0, 0] - changed[0, 1]).abs().max() > 0.1)
         True
     """

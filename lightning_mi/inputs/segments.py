@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_mi.hashing import content_hash, mix, uniform
 from lightning_mi.inputs.batches import Waveforms
-from lightning_mi.inputs.channels import Channels, through_own_channels
+from lightning_mi.inputs.channels import Channels, apply_independent_channels
 from lightning_mi.inputs.layout import WAVEFORMS, Layout
 
 _FAR_AT_LEAST_SECONDS = 0.5
@@ -136,8 +136,8 @@ class SegmentSampler:
         pairs_per_utterance: The most anchors in one utterance; one, and one more for each further segment's
             length that there is room for.
         layout: How the utterances lie in the batch.
-        channels: ``"shared"``, the segments as they are, or, of waveforms, ``"own"``, each through a channel of
-            its own (:func:`lightning_mi.inputs.channels.through_own_channels`).
+        channels: ``"shared"``, the segments as they are, or, of waveforms, ``"independent"``, each through a channel of
+            its own (:func:`lightning_mi.inputs.channels.apply_independent_channels`).
 
     Example:
         >>> import torch
@@ -193,8 +193,8 @@ class SegmentSampler:
         if waveforms.groups is not None:
             groups = waveforms.groups.to(long_enough.device)[long_enough].to("cpu", torch.int64)
         keys = mix(utterances[rows] + rounds)
-        if self.channels == "own":
-            cut = through_own_channels(cut[..., 0], keys, self.sample_rate, self.seed)[..., None]
+        if self.channels == "independent":
+            cut = apply_independent_channels(cut[..., 0], keys, self.sample_rate, self.seed)[..., None]
         rank = (mix(utterances, self.seed)[rows] >> 8) & _LOW_BITS
         return Segments(
             samples=self.layout.restore(cut[sounding], like=waveforms.samples),

@@ -17,11 +17,11 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_embeddings, check_integer_vector, check_same_rows
 from lightning_mi.hashing import mix
 
-_NONE = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
+_MISSING = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-class HeldOutBound(Metric):
+class BoundMetric(Metric):
     """Base of :class:`lightning_mi.MIBound` and :class:`lightning_mi.LabeledMIBound`.
 
     A subclass names its states, calls :meth:`_add` in ``update``, and makes the estimate in :meth:`_bound`.
@@ -32,8 +32,8 @@ class HeldOutBound(Metric):
     full_state_update = False
     plot_lower_bound = 0.0
 
-    _embeddings: ClassVar[tuple[str, ...]]
-    _numbers: ClassVar[tuple[str, ...]] = ("groups", "keys")
+    _float_states: ClassVar[tuple[str, ...]]
+    _int_states: ClassVar[tuple[str, ...]] = ("groups", "keys")
 
     groups: list[Tensor]
     keys: list[Tensor]
@@ -41,7 +41,7 @@ class HeldOutBound(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._estimate: MIEstimate | None = None
-        for state in (*self._embeddings, *self._numbers):
+        for state in (*self._float_states, *self._int_states):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def _bound(self, **rows: Tensor) -> MIEstimate:
@@ -58,7 +58,7 @@ class HeldOutBound(Metric):
         checked = {}
         for name, value in numbers.items():
             if value is None:
-                value = torch.full((num_rows,), _NONE, device=embeddings[first].device)
+                value = torch.full((num_rows,), _MISSING, device=embeddings[first].device)
             check_integer_vector(name, value, num_rows)
             checked[name] = value.detach().to(torch.int64)
         for name, z in embeddings.items():
@@ -68,7 +68,7 @@ class HeldOutBound(Metric):
 
     def compute(self) -> Tensor:
         """The bound on all rows so far, from all processes: a 0-d float32 tensor, in nats."""
-        columns = [name for name in (*self._embeddings, *self._numbers) if name not in ("groups", "keys")]
+        columns = [name for name in (*self._float_states, *self._int_states) if name not in ("groups", "keys")]
         if not len(self.groups):  # a list of updates, or one tensor when the processes are synchronised
             raise ValueError(
                 f"{type(self).__name__} has seen no rows: call `update({', '.join(columns)})` before `compute()`."
@@ -76,8 +76,8 @@ class HeldOutBound(Metric):
         groups, keys = dim_zero_cat(self.groups), dim_zero_cat(self.keys)
         order = keys.argsort(stable=True)
         rows = torch.arange(len(groups), device=groups.device)
-        names = torch.where(keys == _NONE, rows, keys)
-        own = groups == _NONE
+        names = torch.where(keys == _MISSING, rows, keys)
+        own = groups == _MISSING
         groups = names if bool(own.all()) else torch.where(own, mix(names), groups)
         states = {name: dim_zero_cat(getattr(self, name)) for name in columns}
         if not torch.equal(order, rows):
@@ -110,8 +110,8 @@ class HeldOutBound(Metric):
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Module:
         # Groups and keys are 64-bit hashes: they change their device with the metric, and never their dtype.
-        super()._apply(fn, exclude_state=[*exclude_state, *self._numbers])
-        for name in self._numbers:
+        super()._apply(fn, exclude_state=[*exclude_state, *self._int_states])
+        for name in self._int_states:
             setattr(self, name, apply_to_collection(getattr(self, name), Tensor, lambda x: x.to(self.device)))
         return self
 
@@ -120,14 +120,14 @@ class HeldOutBound(Metric):
     ) -> None:
         # A process without rows must offer empty tensors of the dimensions and dtypes that the others have.
         group = process_group or self.process_group
-        for name in self._embeddings:
+        for name in self._float_states:
             state = getattr(self, name)
             own = [state[0].shape[1], _FLOATS.index(state[0].dtype)] if len(state) else [0, 0]
             gathered = dist_sync_fn(torch.tensor(own, device=self.device), group=group)
             size, kind = torch.stack(list(gathered)).amax(dim=0).tolist()
             if not len(state):
                 state.append(torch.empty(0, size, dtype=_FLOATS[kind], device=self.device))
-        for name in self._numbers:
+        for name in self._int_states:
             if not len(getattr(self, name)):
                 getattr(self, name).append(torch.empty(0, dtype=torch.int64, device=self.device))
         super()._sync_dist(dist_sync_fn, process_group)

@@ -11,10 +11,10 @@ from lightning_mi.estimator.checks import check_choice, check_int, check_positiv
 from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.registry import PROBES, QUANTIZERS
 from lightning_mi.estimator.shuffled_bound import null_bound
-from lightning_mi.metrics.base import HeldOutBound
+from lightning_mi.metrics.base import BoundMetric
 
 
-class MIBound(HeldOutBound):
+class MIBound(BoundMetric):
     r"""Lower bound on the mutual information of paired embeddings, in nats, held out.
 
     .. math::
@@ -70,7 +70,7 @@ class MIBound(HeldOutBound):
         1000
     """
 
-    _embeddings = ("z_a", "z_b")
+    _float_states = ("z_a", "z_b")
 
     z_a: list[Tensor]
     z_b: list[Tensor]
@@ -116,7 +116,7 @@ class MIBound(HeldOutBound):
         )
 
 
-class LabeledMIBound(HeldOutBound):
+class LabeledMIBound(BoundMetric):
     r"""Lower bound on the mutual information of embeddings and labels, in nats, held out.
 
     .. math::
@@ -162,8 +162,8 @@ class LabeledMIBound(HeldOutBound):
         1.1
     """
 
-    _embeddings = ("z",)
-    _numbers = ("labels", "groups", "keys")
+    _float_states = ("z",)
+    _int_states = ("labels", "groups", "keys")
 
     z: list[Tensor]
     labels: list[Tensor]
@@ -184,7 +184,7 @@ class LabeledMIBound(HeldOutBound):
         return labeled_mi_bound(**rows, seed=self.seed, probe=self.probe)
 
 
-class NullBound(HeldOutBound):
+class NullBound(BoundMetric):
     """What is left of the bound where there is nothing to find, in nats: see
     :func:`lightning_mi.estimator.shuffled_bound.null_bound`.
 
@@ -216,8 +216,8 @@ class NullBound(HeldOutBound):
         tensor(True)
     """
 
-    _embeddings = ("z_a", "z_b")
-    _numbers = ("families", "groups", "keys")
+    _float_states = ("z_a", "z_b")
+    _int_states = ("families", "groups", "keys")
 
     def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

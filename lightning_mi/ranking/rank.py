@@ -29,22 +29,22 @@ class RankedModel:
 
     Attributes:
         name: As it was given.
-        bound: The headline of the callback.
+        bound: The primary of the callback.
         stderr: Its standard error.
-        below_best: By how much the best model's bound is above this one, pair by pair, before either is floored
+        delta_to_best: By how much the best model's bound is above this one, pair by pair, before either is floored
             at 0 (:meth:`lightning_mi.MIEstimate.gain_over`); 0 for the best.
-        below_best_stderr: Standard error of that difference, often smaller than those of the two bounds, since
+        delta_to_best_stderr: Standard error of that difference, often smaller than those of the two bounds, since
             what is hard or easy in an utterance falls out; 0 for the best.
         pairs: How many pairs the bound is of.
         skipped: Utterances left out: too short, silent, or NaN in this model's embeddings.
-        estimates: By the names of layer and gap, the headline first.
+        estimates: By the names of layer and gap, the primary first.
     """
 
     name: str
     bound: float
     stderr: float
-    below_best: float
-    below_best_stderr: float
+    delta_to_best: float
+    delta_to_best_stderr: float
     pairs: int
     skipped: int
     estimates: Mapping[Key, MIEstimate]
@@ -121,7 +121,7 @@ def rank_models(
         ... )
         >>> [model.name for model in ranking.models]
         ['loudness', 'zero crossings']
-        >>> ranking.models[1].below_best > 3 * ranking.models[1].below_best_stderr
+        >>> ranking.models[1].delta_to_best > 3 * ranking.models[1].delta_to_best_stderr
         True
     """
     if not models:
@@ -175,7 +175,7 @@ class _Measured:
     skipped: int
 
     @property
-    def headline(self) -> MIEstimate:
+    def primary(self) -> MIEstimate:
         return next(iter(self.estimates.values()))
 
 
@@ -218,24 +218,24 @@ def _measure(
 def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
     if not measured:
         return ()
-    best = max(measured, key=lambda name: measured[name].headline.bound)
+    best = max(measured, key=lambda name: measured[name].primary.bound)
     ranked = []
     for name, found in measured.items():
-        headline = found.headline
-        gap, stderr = (0.0, 0.0) if name == best else measured[best].headline.gain_over(headline)
+        primary = found.primary
+        gap, stderr = (0.0, 0.0) if name == best else measured[best].primary.gain_over(primary)
         ranked.append(
             RankedModel(
                 name,
-                headline.bound,
-                headline.stderr,
+                primary.bound,
+                primary.stderr,
                 gap,
                 stderr,
-                headline.num_pairs,
+                primary.num_pairs,
                 found.skipped,
                 found.estimates,
             )
         )
-    return tuple(sorted(ranked, key=lambda model: (model.name != best, -model.bound, model.below_best)))
+    return tuple(sorted(ranked, key=lambda model: (model.name != best, -model.bound, model.delta_to_best)))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def format_ranking(ranking: Ranking) -> str:
         ...                       num_clusters=128, active_clusters=120, num_pairs=2000, num_groups=2000)
         >>> best = RankedModel("hubert", 1.5, 0.1, 0.0, 0.0, 2000, 0, {("output", "near"): estimate})
         >>> print(format_ranking(Ranking((best,), {"apc": "no such file"})))
-        rank  model    bound ± stderr   below best ± stderr   pairs   skipped
+        rank  model    bound ± stderr   delta to best ± stderr   pairs   skipped
            1  hubert    1.500 ± 0.100                          2000         0
         Bounds on mutual information in nats, at most 4.850 (log K) each.
         left out: apc: no such file
@@ -40,9 +40,9 @@ def format_ranking(ranking: Ranking) -> str:
     if ranking.models:
         labels, folder = _labels([model.name for model in ranking.models])
         width = max(5, *(len(label) for label in labels))
-        lines.append(f"rank  {'model':<{width}}   bound ± stderr   below best ± stderr   pairs   skipped")
+        lines.append(f"rank  {'model':<{width}}   bound ± stderr   delta to best ± stderr   pairs   skipped")
         for rank, (label, model) in enumerate(zip(labels, ranking.models, strict=True), start=1):
-            below = f"{model.below_best:.3f} ± {model.below_best_stderr:.3f}" if rank > 1 else ""
+            below = f"{model.delta_to_best:.3f} ± {model.delta_to_best_stderr:.3f}" if rank > 1 else ""
             lines.append(
                 f"{rank:>4}  {label:<{width}}   {f'{model.bound:.3f} ± {model.stderr:.3f}':>14}   {below:>19}   "
                 f"{model.pairs:>5}   {model.skipped:>7}"
@@ -61,7 +61,7 @@ def format_ranking(ranking: Ranking) -> str:
 def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
     """Write the ranked models to a CSV file, a row each, the best first, in full precision.
 
-    Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``below_best``, ``below_best_stderr`` (nats), ``pairs``,
+    Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``delta_to_best``, ``delta_to_best_stderr`` (nats), ``pairs``,
     ``skipped``, ``ceiling`` (nats). Where a model has several layers or gaps, also ``layers/<name>/bound`` and
     ``gap_<name>/bound`` with their ``stderr``, named as the callback logs them. Models that were left out are not
     in it.
@@ -71,7 +71,17 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
         path: Of the file, which is written over; folders are made.
     """
     parts = _parts(ranking.models)
-    columns = ["rank", "name", "bound", "stderr", "below_best", "below_best_stderr", "pairs", "skipped", "ceiling"]
+    columns = [
+        "rank",
+        "name",
+        "bound",
+        "stderr",
+        "delta_to_best",
+        "delta_to_best_stderr",
+        "pairs",
+        "skipped",
+        "ceiling",
+    ]
     columns += [f"{part}/{what}" for part in parts for what in ("bound", "stderr")]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -142,9 +152,9 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         **style,
     )
     right.errorbar(
-        [model.below_best for model in models],
+        [model.delta_to_best for model in models],
         rows,
-        xerr=[2 * model.below_best_stderr for model in models],
+        xerr=[2 * model.delta_to_best_stderr for model in models],
         marker="s",
         color=_ORANGE,
         **style,
@@ -188,7 +198,7 @@ def _ceiling(models: Sequence[RankedModel]) -> str:
 def _notes(models: Sequence[RankedModel]) -> list[str]:
     """What a reader should know of the differences."""
     notes = []
-    level = sum(model.below_best <= 2 * model.below_best_stderr for model in models[1:])
+    level = sum(model.delta_to_best <= 2 * model.delta_to_best_stderr for model in models[1:])
     if level:
         notes.append(f"Not told apart from the best (below it by less than two standard errors): {level}.")
     if len({model.pairs for model in models}) > 1:
@@ -201,9 +211,9 @@ def _parts(models: Sequence[RankedModel]) -> dict[str, list[Key]]:
     their estimates are; empty where no model has several."""
     parts: dict[str, list[Key]] = {}
     for model in models:
-        headline_layer, headline_gap = next(iter(model.estimates))
-        layers = [key for key in model.estimates if key[1] == headline_gap]
-        gaps = [key for key in model.estimates if key[0] == headline_layer]
+        primary_layer, primary_gap = next(iter(model.estimates))
+        layers = [key for key in model.estimates if key[1] == primary_gap]
+        gaps = [key for key in model.estimates if key[0] == primary_layer]
         for layer, gap in layers if len(layers) > 1 else []:
             parts.setdefault(f"layers/{layer}", []).append((layer, gap))
         for layer, gap in gaps if len(gaps) > 1 else []:

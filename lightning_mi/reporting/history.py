@@ -59,8 +59,8 @@ class Validation:
     Attributes:
         epoch: Number of the epoch, from 0; -1 is before training.
         step: Optimiser steps until then.
-        readings: By the names of layer and gap, the headline first.
-        references: Bounds to compare the headline with, by what they are called in pictures; in nats.
+        readings: By the names of layer and gap, the primary first.
+        references: Bounds to compare the primary with, by what they are called in pictures; in nats.
     """
 
     epoch: int
@@ -70,11 +70,11 @@ class Validation:
 
     @property
     def key(self) -> Key:
-        """The names of layer and gap of the headline."""
+        """The names of layer and gap of the primary."""
         return next(iter(self.readings))
 
     @property
-    def headline(self) -> Reading:
+    def primary(self) -> Reading:
         """Of the bound that is logged under ``log_name``."""
         return self.readings[self.key]
 
@@ -88,7 +88,7 @@ class Validation:
 
     @property
     def layers(self) -> dict[str, Reading]:
-        """Of each layer, at the headline's gap."""
+        """Of each layer, at the primary's gap."""
         return {layer: reading for (layer, gap), reading in self.readings.items() if gap == self.key[1]}
 
 
@@ -145,16 +145,16 @@ class History:
         Args:
             epoch: Number of the epoch, from 0; -1 for one before training.
             step: Optimiser steps until now; not below that of the validation before.
-            estimates: By the names of layer and gap, the headline first, as
+            estimates: By the names of layer and gap, the primary first, as
                 :attr:`lightning_mi.MIBoundCallback.estimates`.
-            references: Bounds that the headline is to be compared with, by what they are to be called in pictures,
+            references: Bounds that the primary is to be compared with, by what they are to be called in pictures,
                 such as ``"input baseline"`` or ``"null"``. One that is measured only once is a level line.
 
         Raises:
             ValueError: If there are no ``estimates``, a value is not finite, or ``step`` is below the last one.
         """
         if not estimates:
-            raise ValueError("`estimates` must hold at least the headline's, got none: append nothing instead.")
+            raise ValueError("`estimates` must hold at least the primary's, got none: append nothing instead.")
         if self._validations and step < self._validations[-1].step:
             raise ValueError(f"`step` must not fall, got {step} after {self._validations[-1].step}.")
         added = Validation(
@@ -180,12 +180,12 @@ class History:
 
     @property
     def best(self) -> Validation:
-        """That with the highest headline, the first of equals.
+        """That with the highest primary, the first of equals.
 
         Raises:
             ValueError: If there is none.
         """
-        return max(self._validations, key=lambda validation: validation.headline.bound)
+        return max(self._validations, key=lambda validation: validation.primary.bound)
 
     def references(self) -> dict[str, list[tuple[int, Reading]]]:
         """By name, the readings of each reference and the positions of their validations in this history."""

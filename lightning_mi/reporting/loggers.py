@@ -32,7 +32,7 @@ class Pictures:
     What fails, a missing matplotlib too, is one warning: the run goes on.
 
     Args:
-        log_name: Name of the headline that the pictures are of; ``prefix`` is its last part.
+        log_name: Name of the primary that the pictures are of; ``prefix`` is its last part.
 
     Example:
         >>> import tempfile
@@ -105,7 +105,7 @@ def lay_out(trainer: Trainer, log_names: Iterable[str]) -> None:
 
     Args:
         trainer: Whose loggers are served.
-        log_names: Of all headlines of this run.
+        log_names: Of all primaries of this run.
 
     Example:
         >>> import tempfile

@@ -38,7 +38,7 @@ _MOST_ROW_NAMES = 26
 
 
 def bound_curve(history: History) -> Figure:
-    """The headline over the run with its error band, under its ceilings and beside its references.
+    """The primary over the run with its error band, under its ceilings and beside its references.
 
     A ceiling, log K or H(c), that is more than 2.5 times as high as all else is named at the upper edge and not
     drawn: it would press the curve flat.
@@ -61,16 +61,16 @@ def bound_curve(history: History) -> Figure:
     with _plain_style():
         figure, axes = _new_figure(_WIDTH, 3.9)
         x, x_label = _positions(history)
-        headlines = [validation.headline for validation in history]
-        bounds = [each.bound for each in headlines]
-        upper = [each.bound + 2 * each.stderr for each in headlines]
-        lower = [each.bound - 2 * each.stderr for each in headlines]
+        primaries = [validation.primary for validation in history]
+        bounds = [each.bound for each in primaries]
+        upper = [each.bound + 2 * each.stderr for each in primaries]
+        lower = [each.bound - 2 * each.stderr for each in primaries]
         marker = _marker(x)
         axes.plot(x, bounds, color=_BLUE, linewidth=2, marker=marker, markersize=4, label="bound", zorder=4)
         if len(x) > 1:
             axes.fill_between(x, lower, upper, color=_BLUE, alpha=0.22, linewidth=0, label="± 2 standard errors")
         else:  # a band needs two points
-            error = [2 * headlines[0].stderr]
+            error = [2 * primaries[0].stderr]
             axes.errorbar(
                 x, bounds, error, color=_BLUE, linewidth=2, capsize=5, linestyle="", label="± 2 standard errors"
             )
@@ -88,8 +88,8 @@ def bound_curve(history: History) -> Figure:
         most = max(2.5 * top, 0.1)
         too_high = []
         for name, colour, dashes, values in (
-            ("ceiling log K", _VERMILLION, "--", [each.ceiling for each in headlines]),
-            ("entropy H(c)", _GREEN, "-.", [each.entropy for each in headlines]),
+            ("ceiling log K", _VERMILLION, "--", [each.ceiling for each in primaries]),
+            ("entropy H(c)", _GREEN, "-.", [each.entropy for each in primaries]),
         ):
             if max(values) > most:
                 too_high.append(f"{name} = {values[-1]:.2f}")
@@ -112,14 +112,14 @@ def bound_curve(history: History) -> Figure:
         when = _when(best.epoch, best.step, x_label)
         axes.plot(
             [x[list(history).index(best)]],
-            [best.headline.bound],
+            [best.primary.bound],
             marker="*",
             markersize=16,
             color=_ORANGE,
             markeredgecolor="black",
             markeredgewidth=0.8,
             linestyle="",
-            label=f"best, {best.headline.bound:.2f} ± {best.headline.stderr:.2f}, {when}",
+            label=f"best, {best.primary.bound:.2f} ± {best.primary.stderr:.2f}, {when}",
             zorder=5,
         )
         top = max(top, 0.1) * 1.05
@@ -238,10 +238,10 @@ def cluster_usage(history: History) -> Figure:
     with _plain_style():
         figure, axes = _new_figure(_WIDTH, 3.6)
         x, x_label = _positions(history)
-        headlines = [validation.headline for validation in history]
+        primaries = [validation.primary for validation in history]
 
         def line(name: str, value: Callable[[Reading], float], **style: Any) -> None:
-            xs, ys = _across(x, [float(value(each)) for each in headlines])
+            xs, ys = _across(x, [float(value(each)) for each in primaries])
             axes.plot(xs, ys, label=f"{name}, {ys[-1]:.0f}", linewidth=2, **style)
 
         marker = _marker(x)
@@ -254,7 +254,7 @@ def cluster_usage(history: History) -> Figure:
             marker=marker if len(x) > 1 else None,
             markersize=4,
         )
-        top = 1.08 * max(each.num_clusters for each in headlines)
+        top = 1.08 * max(each.num_clusters for each in primaries)
         axes.set_ylim(-0.02 * top, top)
         axes.set_title("Use of the clusters" + _of_layer(history), fontsize="medium")
         axes.set_ylabel("number of clusters")
@@ -395,7 +395,7 @@ def _colour_range(values: NDArray[np.float64], stderr: float) -> tuple[float, fl
 
 
 def _of_layer(history: History) -> str:
-    """For a title: which layer is the headline, where there are several."""
+    """For a title: which layer is the primary, where there are several."""
     if all(len(validation.layers) == 1 for validation in history):
         return ""
     layers = {validation.key[0] for validation in history}

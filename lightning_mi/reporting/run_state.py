@@ -40,12 +40,12 @@ class Memory:
         estimates: dict[Key, MIEstimate],
         controls: Mapping[str, MIEstimate] | None = None,
     ) -> None:
-        """Take in one validation, the headline's estimate first, and by their logged names the controls that were
+        """Take in one validation, the primary's estimate first, and by their logged names the controls that were
         measured in it."""
-        headline = next(iter(estimates.values()))
-        self.last = headline.bound
-        if self.best is None or headline.bound > self.best.bound:
-            self.best = BestEpoch.of(headline)
+        primary = next(iter(estimates.values()))
+        self.last = primary.bound
+        if self.best is None or primary.bound > self.best.bound:
+            self.best = BestEpoch.of(primary)
         if len(self.history) and step < self.history.last.step:
             self.history = History()  # another run's
         references = {_IN_PICTURES.get(name, name): estimate for name, estimate in (controls or {}).items()}
@@ -61,13 +61,13 @@ class Memory:
         if not len(self.history):
             self.history.append(-1, 0, before)
 
-    def gain_of(self, headline: MIEstimate) -> tuple[float, float] | None:
+    def gain_of(self, primary: MIEstimate) -> tuple[float, float] | None:
         """Difference to the best epoch so far and its standard error, in nats; ``None`` where there is nothing to
         compare with: no epoch yet, or other utterances than then."""
         if self.best is None:
             return None
         try:
-            return self.best.gain_of(headline)
+            return self.best.gain_of(primary)
         except ValueError:
             return None
 

@@ -12,20 +12,20 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_mi.controls.fingerprints import SKETCH_SIZE
+from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE
 from lightning_mi.controls.frame_statistics import frame_statistics
-from lightning_mi.controls.near_duplicates import copy_families
+from lightning_mi.controls.near_duplicates import group_near_duplicates
 from lightning_mi.distributed import gather, rank, world_size
-from lightning_mi.embedding.encoder import Encoder, Pooling, pick, pool
-from lightning_mi.embedding.isolation import guest
-from lightning_mi.embedding.strategy import ModelAccess
+from lightning_mi.embedding.encoder import Encoder, Pooling, pool, select_frames
+from lightning_mi.embedding.isolation import isolated
+from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.hashing import mix, uniform
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.labels import Labels, labels_at
 from lightning_mi.inputs.segments import Segments, SegmentSampler
-from lightning_mi.metrics.base import HeldOutBound
+from lightning_mi.metrics.base import BoundMetric
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
 from lightning_mi.validation.pair_store import PairStore
 
@@ -105,7 +105,7 @@ class ValidationEpoch:
     def __init__(
         self,
         encoder: Encoder,
-        access: ModelAccess,
+        access: StrategyForward,
         sampler: SegmentSampler,
         pooling: Pooling,
         labels: tuple[Labels, ...],
@@ -139,13 +139,13 @@ class ValidationEpoch:
         model in step, each calls it once a batch even so, and what the call raises is raised here: the others
         are in the middle of the same call.
         """
-        in_step = self._access.in_step
+        in_lockstep = self._access.in_lockstep
         labels: dict[str, Tensor] = {}
         parts = self._unless_failed(lambda: self._cut(batch, read(batch), labels))
-        if not parts and in_step:
+        if not parts and in_lockstep:
             self._run(self._placeholder())
         for part in parts or []:
-            outputs = self._run(part) if in_step else self._unless_failed(partial(self._run, part))
+            outputs = self._run(part) if in_lockstep else self._unless_failed(partial(self._run, part))
             if outputs is not None:
                 self._unless_failed(partial(self._keep, part, outputs, labels))
 
@@ -204,7 +204,7 @@ class ValidationEpoch:
             return []
         if self._sketch is not None:
             self._sketch_utterances(segments, waveforms, labels)
-        if self._access.in_step:
+        if self._access.in_lockstep:
             return [segments]
         # No call is larger than the batch that the model has just been validated on.
         return segments.split(max(1, waveforms.samples.numel() // segments.samples[0].numel()))
@@ -227,7 +227,7 @@ class ValidationEpoch:
 
     def _run(self, segments: Segments) -> dict[str, Any]:
         self._has_called = True
-        with guest(self._access.module, self._seed):
+        with isolated(self._access.module, self._seed):
             return self._encoder.run(segments.samples.flatten(0, 1), self._access)
 
     def _keep(self, segments: Segments, outputs: dict[str, Any], labels: dict[str, Tensor]) -> None:
@@ -240,7 +240,7 @@ class ValidationEpoch:
             if self._pooling != "mean" and any(each.rate is None for each in self._labels):
                 embeddings[_MEAN + layer] = pool(frames[:, :1], "mean")
             if any(each.rate is not None for each in self._labels):
-                embeddings[_FRAME + layer], middle = pick(frames, at)
+                embeddings[_FRAME + layer], middle = select_frames(frames, at)
         if self._features is not None:
             try:
                 frames = self._features(segments.samples.flatten(0, 1)).unflatten(0, pairs)
@@ -301,15 +301,15 @@ class ValidationEpoch:
     def estimates(
         self,
         new_metric: Callable[..., MIBound],
-        headline: str | None = None,
+        primary: str | None = None,
         starts: Mapping[Key, Clusters] | None = None,
     ) -> dict[Key, MIEstimate]:
-        """The bound of the headline layer at each gap, then of the other layers at the first gap; the headline
+        """The bound of the primary layer at each gap, then of the other layers at the first gap; the primary
         comes first. Estimating is shared out among the processes, and every one gets all results.
 
         Args:
             new_metric: Makes the metric that pairs are gathered and estimated by.
-            headline: Name of a layer, or ``"best"`` for that of the highest bound. ``None``: the last one.
+            primary: Name of a layer, or ``"best"`` for that of the highest bound. ``None``: the last one.
             starts: Clusters of an epoch before, for k-means to start from.
 
         Raises:
@@ -318,10 +318,10 @@ class ValidationEpoch:
         gap, *other_gaps = (gap.name for gap in self._sampler.gaps)
         layers = [(layer, gap) for layer in self._encoder.layer_names]
         of_layers = self._estimate_all(layers, new_metric, starts or {})
-        if headline == BEST_LAYER:
+        if primary == BEST_LAYER:
             first = max(layers, key=lambda key: of_layers[key].bound)
         else:
-            first = (headline, gap) if headline is not None else layers[-1]
+            first = (primary, gap) if primary is not None else layers[-1]
         of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, starts or {})
         return {first: of_layers[first], **of_gaps, **of_layers}
 
@@ -339,11 +339,11 @@ class ValidationEpoch:
         for error in gather(self._sketch_error) + gather(self._features_error):
             if error is not None:
                 return error
-        own = self._store.labels.get(_SKETCHES, torch.empty(0, 1 + SKETCH_SIZE, dtype=torch.int64))
+        own = self._store.labels.get(_SKETCHES, torch.empty(0, 1 + FINGERPRINT_SIZE, dtype=torch.int64))
         everyone = gather(torch.cat([self._store.groups[: len(own), None], own], dim=1).unique(dim=0))
-        groups, utterances, sketches = torch.cat(everyone).unique(dim=0).split([1, 1, SKETCH_SIZE], dim=1)
+        groups, utterances, sketches = torch.cat(everyone).unique(dim=0).split([1, 1, FINGERPRINT_SIZE], dim=1)
         groups, names = groups[:, 0], utterances[:, 0]
-        families, links = copy_families(names, sketches)
+        families, links = group_near_duplicates(names, sketches)
         copies = links[groups[links[:, 0]] != groups[links[:, 1]]].unique()
         ordered = names.sort()
         of_rows = families[ordered.indices[torch.searchsorted(ordered.values, own[:, 0].contiguous())]]
@@ -372,7 +372,7 @@ class ValidationEpoch:
             estimates[key] = found
         return estimates
 
-    def _share_out(self, metrics: Mapping[Key, Callable[[], HeldOutBound]]) -> dict[Key, MIEstimate | str]:
+    def _share_out(self, metrics: Mapping[Key, Callable[[], BoundMetric]]) -> dict[Key, MIEstimate | str]:
         """Each metric's estimate, or why there is none, made by one of the processes in turn."""
         own: dict[Key, MIEstimate | str] = {}
         for key, make in metrics.items():

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchaudio
 
-from lightning_mi.controls.fingerprints import NO_NUMBER, SKETCH_SIZE, sketch
+from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_NUMBER, fingerprint
 from tests.helpers.copies import chords, copies
 from tests.helpers.support import SAMPLE_RATE
 
@@ -31,7 +31,7 @@ def shared(a, b):
 
 
 def of(x, rate=16000):
-    return sketch(x, torch.full((len(x),), x.shape[1]), rate)
+    return fingerprint(x, torch.full((len(x),), x.shape[1]), rate)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_padding_and_batches_do_not_matter():
     padded = x.clone()
     for row, length in zip(padded, lengths, strict=True):
         row[length:] = torch.randn(48000 - length)
-    together = sketch(padded, lengths, 16000)
-    assert together.shape == (4, SKETCH_SIZE)
+    together = fingerprint(padded, lengths, 16000)
+    assert together.shape == (4, FINGERPRINT_SIZE)
     for row, length, found in zip(x, lengths, together, strict=True):
-        assert torch.equal(sketch(row[None, :length], length[None], 16000)[0], found)
-    assert int((together[3] == NO_NUMBER).sum()) == SKETCH_SIZE  # 0.56 s are too short
+        assert torch.equal(fingerprint(row[None, :length], length[None], 16000)[0], found)
+    assert int((together[3] == NO_NUMBER).sum()) == FINGERPRINT_SIZE  # 0.56 s are too short
     assert bool(((together != NO_NUMBER).sum(dim=1) >= torch.tensor([64, 40, 20, 0])).all())
 
 
@@ -88,4 +88,7 @@ def test_nothing_to_hear():
     assert bool((of(torch.cat([loud, silent, torch.full_like(silent, torch.nan)])) == NO_NUMBER).all())
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         assert int((of(speech_like(1).to(dtype)) != NO_NUMBER).sum()) > 20
-    assert sketch(torch.zeros(0, 100), torch.zeros(0, dtype=torch.int64), 16000).shape == (0, SKETCH_SIZE)
+    assert fingerprint(torch.zeros(0, 100), torch.zeros(0, dtype=torch.int64), 16000).shape == (
+        0,
+        FINGERPRINT_SIZE,
+    )

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from lightning_mi.controls.fingerprints import NO_NUMBER, SKETCH_SIZE
-from lightning_mi.controls.near_duplicates import copy_families
+from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_NUMBER
+from lightning_mi.controls.near_duplicates import group_near_duplicates
 
 
 def sketches_of(sets):
     """``(N, 64)``, each row the numbers of a set in ascending order."""
-    rows = torch.full((len(sets), SKETCH_SIZE), NO_NUMBER)
+    rows = torch.full((len(sets), FINGERPRINT_SIZE), NO_NUMBER)
     for row, numbers in zip(rows, sets, strict=True):
         row[: len(numbers)] = torch.tensor(sorted(numbers), dtype=torch.int64)
     return rows
@@ -34,23 +34,23 @@ def test_families_are_the_components_of_a_brute_force_search(seed):
     sets = [set(draw(10**6, 60)) for _ in range(25)]
     for source, target in zip(draw(25, 12), draw(25, 12), strict=True):
         sets[target] |= set(sorted(sets[source])[: int(torch.randint(4, 14, (), generator=generator))])
-        sets[target] = set(sorted(sets[target])[:SKETCH_SIZE])
+        sets[target] = set(sorted(sets[target])[:FINGERPRINT_SIZE])
     names = draw(1000, 25)
     expected = by_hand(names, sets)
     assert len(set(expected)) < 25
-    families, links = copy_families(torch.tensor(names), sketches_of(sets))
+    families, links = group_near_duplicates(torch.tensor(names), sketches_of(sets))
     assert families.tolist() == expected
     linked = {(i, j) for i in range(25) for j in range(i) if len(sets[i] & sets[j]) >= 8}
     assert {tuple(sorted(pair, reverse=True)) for pair in links.tolist()} == linked
     order = draw(25, 25)
-    again, _ = copy_families(torch.tensor(names)[order], sketches_of([sets[i] for i in order]))
+    again, _ = group_near_duplicates(torch.tensor(names)[order], sketches_of([sets[i] for i in order]))
     assert again.tolist() == families[order].tolist()
 
 
 def test_what_all_share_leaves_many_families():
     jingle = set(range(20))
     sets = [jingle | set(range(100 * i, 100 * i + 40)) for i in range(1, 201)]
-    families, links = copy_families(torch.arange(200), sketches_of(sets))
+    families, links = group_near_duplicates(torch.arange(200), sketches_of(sets))
     assert len(links.unique()) == 200
     assert int(families.unique(return_counts=True)[1].max()) <= 16
     assert len(families.unique()) >= 200 // 16
@@ -59,8 +59,8 @@ def test_what_all_share_leaves_many_families():
 def test_nothing_in_common():
     names = torch.tensor([5, 3, 4])
     for sets in ([{1}, {2}, {3}], [set(), set(), set()], [set(range(7)), set(range(7)), set()]):
-        families, links = copy_families(names, sketches_of(sets))
+        families, links = group_near_duplicates(names, sketches_of(sets))
         assert families.tolist() == names.tolist()
         assert len(links) == 0
-    families, _ = copy_families(names[:0], sketches_of([]))
+    families, _ = group_near_duplicates(names[:0], sketches_of([]))
     assert len(families) == 0

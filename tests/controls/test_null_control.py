@@ -71,7 +71,7 @@ def test_copies_are_seen_whatever_the_model_hears():
     assert again["val/mi_bound"] == 0
     assert again["mi_bound/null"] == logged["mi_bound/null"]
     assert "should be 0" in said
-    alone, _ = validate(DOUBLED, module=Deaf(), input_baseline=True, pooling="boundary", channels="own")
+    alone, _ = validate(DOUBLED, module=Deaf(), input_baseline=True, pooling="boundary", channels="independent")
     assert alone["mi_bound/null"] > 4 * alone["mi_bound/null_stderr"]
 
 
@@ -109,7 +109,7 @@ def test_the_bound_is_what_it_is_without_the_control():
 
 @pytest.mark.parametrize("when", [1, 3])
 def test_a_failing_sketch_does_not_take_the_bound_with_it(monkeypatch, when):
-    from lightning_mi.controls.fingerprints import sketch
+    from lightning_mi.controls.fingerprints import fingerprint
 
     calls = []
 
@@ -117,7 +117,7 @@ def test_a_failing_sketch_does_not_take_the_bound_with_it(monkeypatch, when):
         calls.append(1)
         if len(calls) == when:
             raise RuntimeError("no such transform here")
-        return sketch(*arguments)
+        return fingerprint(*arguments)
 
     monkeypatch.setattr("lightning_mi.callback.sketch", fails_later)
     logged, (said,) = validate(DOUBLED)
@@ -130,7 +130,7 @@ def test_a_failing_sketch_does_not_take_the_bound_with_it(monkeypatch, when):
 
 def test_a_failing_sketch_and_pairs_that_are_dropped(monkeypatch):
     """What was kept for the null until then is not taken for the numbers of all pairs."""
-    from lightning_mi.controls.fingerprints import sketch
+    from lightning_mi.controls.fingerprints import fingerprint
 
     class Broken(TinySpeechModel):
         def forward(self, x):
@@ -143,7 +143,7 @@ def test_a_failing_sketch_and_pairs_that_are_dropped(monkeypatch):
         calls.append(1)
         if len(calls) == 2:
             raise RuntimeError("no such transform here")
-        return sketch(*arguments)
+        return fingerprint(*arguments)
 
     monkeypatch.setattr("lightning_mi.callback.sketch", fails_later)
     arguments = {"pooling": "boundary", "channels": "shared"}

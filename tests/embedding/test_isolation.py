@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_mi.embedding.isolation import guest
+from lightning_mi.embedding.isolation import isolated
 
 
 class Untidy(nn.Module):
@@ -61,7 +61,7 @@ def test_leaves_no_trace(inference):
     before = snapshot(model)
     identities = {name: id(x) for name, x in model.named_buffers()}
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    with torch.inference_mode(inference), guest(model, seed=5):
+    with torch.inference_mode(inference), isolated(model, seed=5):
         model(torch.randn(6, 4))
     assert_same(before, snapshot(model))
     assert {name: id(x) for name, x in model.named_buffers()} == identities
@@ -77,7 +77,7 @@ def test_the_body_sees_eval_mode_no_gradients_and_the_same_random_numbers():
     model.frozen.train(False)
     draws = []
     for _ in range(2):
-        with guest(model, seed=5):
+        with isolated(model, seed=5):
             assert not any(m.training for m in model.modules())
             draws.append((model(torch.zeros(2, 4)), torch.is_grad_enabled()))
         torch.rand(3)
@@ -91,7 +91,7 @@ def test_the_body_sees_eval_mode_no_gradients_and_the_same_random_numbers():
 def test_an_error_leaves_no_trace_either():
     model = Untidy().train()
     before, state = snapshot(model), torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="boom"), guest(model, seed=0):
+    with pytest.raises(RuntimeError, match="boom"), isolated(model, seed=0):
         model(torch.randn(6, 4))
         raise RuntimeError("boom")
     assert_same(before, snapshot(model))

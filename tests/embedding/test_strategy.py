@@ -11,7 +11,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torchaudio.models.wav2vec2.components import EncoderLayer
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.embedding.strategy import ModelAccess
+from lightning_mi.embedding.strategy import StrategyForward
 from tests.helpers.processes import in_processes
 from tests.helpers.support import (
     PAPER,
@@ -127,8 +127,8 @@ def validate(strategy, make, arguments):
     model, calls = make(shard=strategy == "fsdp2"), []
     trainer = trainer_of(strategy, [callback(**arguments)])
     with pytest.MonkeyPatch.context() as patch:
-        run = ModelAccess.__call__
-        patch.setattr(ModelAccess, "__call__", lambda self, *args: calls.append(1) or run(self, *args))
+        run = StrategyForward.__call__
+        patch.setattr(StrategyForward, "__call__", lambda self, *args: calls.append(1) or run(self, *args))
         trainer.validate(model, loader(VALIDATION, batch_size=24), verbose=False)
     return {name: x.item() for name, x in trainer.callback_metrics.items() if "mi_bound" in name}, len(calls)
 
@@ -192,7 +192,7 @@ def test_the_call_goes_through_the_wrapper_of_a_sharded_strategy_only():
         trainer._accelerator_connector.strategy = double
         double._lightning_module, double.model = module, Wrapper()
         called.clear()
-        access = ModelAccess(trainer, module)
+        access = StrategyForward(trainer, module)
         assert access(lambda x: x + 1, torch.ones(2)).tolist() == [2, 2]
-        assert access.in_step is through
+        assert access.in_lockstep is through
         assert called == ([(double.model, module)] if through else [])

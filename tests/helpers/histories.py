@@ -23,7 +23,7 @@ def estimate(bound: float, stderr: float = 0.03, entropy: float = 4.5, clusters:
 
 
 def history(epochs: int = 5, layers: int = 1, **kwargs: object) -> History:
-    """Bounds rise with the epoch and are highest in the middle layer; the headline is the last layer."""
+    """Bounds rise with the epoch and are highest in the middle layer; the primary is the last layer."""
     made = History(**kwargs)
     for epoch in range(epochs):
         bounds = {

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_mi.inputs.channels import GAIN_DB, SNR_DB, TILT_DB, through_own_channels
+from lightning_mi.inputs.channels import GAIN_DB, SNR_DB, TILT_DB, apply_independent_channels
 
 RATE = 16000
 
@@ -26,7 +26,7 @@ def amplitude(x, hertz):
 
 def test_gain_tilt_and_noise_are_within_their_ranges_and_fill_them():
     keys = torch.arange(400)
-    changed = through_own_channels((tone(1000) + tone(4000)).expand(400, 2, 8000), keys, RATE)
+    changed = apply_independent_channels((tone(1000) + tone(4000)).expand(400, 2, 8000), keys, RATE)
     gain = amplitude(changed, 1000)
     tilt = (amplitude(changed, 4000) - gain) / 2  # two octaves
     for values, (low, high) in ((gain, GAIN_DB), (tilt, TILT_DB)):
@@ -45,14 +45,14 @@ def test_gain_tilt_and_noise_are_within_their_ranges_and_fill_them():
 
 
 def test_segments_of_one_utterance_do_not_share_a_channel():
-    changed = through_own_channels(tone(1000).expand(500, 2, 8000), torch.arange(500), RATE)
+    changed = apply_independent_channels(tone(1000).expand(500, 2, 8000), torch.arange(500), RATE)
     gains = amplitude(changed, 1000)
     assert torch.corrcoef(gains.T)[0, 1].abs() < 0.15
 
 
 def test_noise_is_white_and_nowhere_the_same():
     samples = 0.001 * tone(100).expand(1, 2, 8000) + 0.5 * torch.ones(1, 2, 8000)
-    changed = through_own_channels(samples, torch.tensor([3]), RATE)[0]
+    changed = apply_independent_channels(samples, torch.tensor([3]), RATE)[0]
     noise = changed - changed.mean(-1, keepdim=True)
     noise = torch.diff(noise)  # without the tone, nearly
     assert abs(torch.corrcoef(noise)[0, 1]) < 0.05
@@ -60,31 +60,33 @@ def test_noise_is_white_and_nowhere_the_same():
 
 def test_neither_order_nor_batch_nor_epoch_matters():
     samples, keys = torch.randn(6, 3, 1000), torch.arange(6) * 1234567
-    all_at_once = through_own_channels(samples, keys, RATE, seed=1)
+    all_at_once = apply_independent_channels(samples, keys, RATE, seed=1)
     order = torch.tensor([4, 0, 5, 2, 1, 3])
-    torch.testing.assert_close(through_own_channels(samples[order], keys[order], RATE, seed=1), all_at_once[order])
-    one = through_own_channels(samples[2:3], keys[2:3], RATE, seed=1)
+    torch.testing.assert_close(
+        apply_independent_channels(samples[order], keys[order], RATE, seed=1), all_at_once[order]
+    )
+    one = apply_independent_channels(samples[2:3], keys[2:3], RATE, seed=1)
     torch.testing.assert_close(one, all_at_once[2:3])
-    assert not torch.allclose(through_own_channels(samples, keys, RATE, seed=2), all_at_once)
+    assert not torch.allclose(apply_independent_channels(samples, keys, RATE, seed=2), all_at_once)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_dtype_and_shape_stay(dtype):
     samples = torch.randn(2, 2, 401).to(dtype)
-    changed = through_own_channels(samples, torch.arange(2), RATE)
+    changed = apply_independent_channels(samples, torch.arange(2), RATE)
     assert (changed.shape, changed.dtype) == (samples.shape, dtype)
     assert bool(torch.isfinite(changed).all())
 
 
 def test_random_generators_are_left_alone():
     before = torch.get_rng_state()
-    through_own_channels(torch.randn(1, 2, 100, generator=torch.Generator()), torch.arange(1), RATE)
+    apply_independent_channels(torch.randn(1, 2, 100, generator=torch.Generator()), torch.arange(1), RATE)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_no_segments_are_no_error():
     """A batch of which no utterance is long enough."""
-    assert through_own_channels(torch.empty(0, 2, 8000), torch.empty(0, dtype=torch.int64), RATE).shape == (
+    assert apply_independent_channels(torch.empty(0, 2, 8000), torch.empty(0, dtype=torch.int64), RATE).shape == (
         0,
         2,
         8000,

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_mi import LabeledMIBound, MIBoundCallback, labeled_mi_bound
-from lightning_mi.embedding.encoder import pick, pool
+from lightning_mi.embedding.encoder import pool, select_frames
 from lightning_mi.inputs.batches import UnknownStructureError, Waveforms
 from lightning_mi.inputs.labels import labels_at, parse_labels
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
@@ -232,7 +232,7 @@ def test_a_frame_gets_the_label_of_its_time():
     right = logged["mi_bound/labels/phone/entropy"] - logged["mi_bound/labels/phone/bound"]
     assert logged["mi_bound/labels/phone/bound"] > 1.5
     assert shifted["mi_bound/labels/phone/entropy"] < logged["mi_bound/labels/phone/entropy"]  # half as many
-    z, middle = pick(torch.arange(20.0).reshape(1, 1, 20, 1), torch.tensor([[0.72]]))
+    z, middle = select_frames(torch.arange(20.0).reshape(1, 1, 20, 1), torch.tensor([[0.72]]))
     assert z.item() == 14
     assert middle.item() == pytest.approx(14.5 / 20)
     assert right < 1.2

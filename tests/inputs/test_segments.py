@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_mi.inputs.batches import Waveforms
-from lightning_mi.inputs.channels import through_own_channels
+from lightning_mi.inputs.channels import apply_independent_channels
 from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 
@@ -44,10 +44,10 @@ def test_segments_are_whole_do_not_overlap_and_keep_their_distance(gaps, distanc
 def test_own_channels_change_the_samples_and_nothing_else():
     waves = Waveforms(torch.randn(20, 3000), torch.full((20,), 3000))
     shared = sampler(["near", "far"])(waves)
-    own = SegmentSampler(0.5, parse_gaps(["near", "far"]), RATE, 0, channels="own")(waves)
+    own = SegmentSampler(0.5, parse_gaps(["near", "far"]), RATE, 0, channels="independent")(waves)
     for name in ("keys", "priorities", "groups", "rows", "starts"):
         assert torch.equal(getattr(own, name), getattr(shared, name))
-    expected = through_own_channels(shared.samples, shared.keys, RATE)
+    expected = apply_independent_channels(shared.samples, shared.keys, RATE)
     torch.testing.assert_close(own.samples, expected)
     assert (own.samples - shared.samples).abs().amax(dim=2).min() > 0.01
 

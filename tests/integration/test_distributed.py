@@ -72,7 +72,7 @@ CASES = {
     ),
     "a process without a usable utterance": (lambda: with_short_ones(utterances(200)), {}),
     "feature sequences": (lambda: utterances(101).unfold(1, 50, 50), {"time_dim": 1, "sample_rate": 20}),
-    "channels of their own": (lambda: utterances(101), {"channels": "own"}),
+    "channels of their own": (lambda: utterances(101), {"channels": "independent"}),
     "near copies, of which the null tells": (
         lambda: torch.cat([chords(200, seed=2), copies(chords(200, seed=2))]),
         {"num_clusters": 16},

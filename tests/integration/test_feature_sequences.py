@@ -161,7 +161,7 @@ def test_models_of_sequences_are_ranked():
 class InStep:
     """A strategy whose processes call the model in step."""
 
-    in_step = True
+    in_lockstep = True
 
     def __init__(self, module):
         self.module = module

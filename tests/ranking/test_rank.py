@@ -108,9 +108,11 @@ def test_differences_are_gain_over():
         quiet_trainer(callbacks=[callback]).validate(model, loader(utterances(COUNT)), verbose=False)
         estimates[name] = next(iter(callback.estimates.values()))
     best, other = ranking.models
-    assert (best.below_best, best.below_best_stderr) == (0, 0)
+    assert (best.delta_to_best, best.delta_to_best_stderr) == (0, 0)
     assert (best.bound, other.bound) == tuple(sorted((e.bound for e in estimates.values()), reverse=True))
-    assert (other.below_best, other.below_best_stderr) == estimates[best.name].gain_over(estimates[other.name])
+    assert (other.delta_to_best, other.delta_to_best_stderr) == estimates[best.name].gain_over(
+        estimates[other.name]
+    )
 
 
 def test_the_same_pairs_for_all_whatever_the_order_of_the_data(ranking):
@@ -319,11 +321,11 @@ def test_a_warning_is_said_once_for_all_models():
 
 def test_table(ranking):
     header, *rows = format_ranking(ranking).splitlines()
-    assert " ".join(header.split()) == "rank model bound ± stderr below best ± stderr pairs skipped"
+    assert " ".join(header.split()) == "rank model bound ± stderr delta to best ± stderr pairs skipped"
     none = ranking.models[0]
     assert rows[0].split() == ["1", "none", f"{none.bound:.3f}", "±", f"{none.stderr:.3f}", "200", "0"]
     much = ranking.models[2]
-    assert f"{much.below_best:.3f} ± {much.below_best_stderr:.3f}" in rows[2]
+    assert f"{much.delta_to_best:.3f} ± {much.delta_to_best_stderr:.3f}" in rows[2]
     assert "nats" in rows[3]
 
 
@@ -335,7 +337,7 @@ def test_csv(ranking, tmp_path):
     assert [row["name"] for row in rows] == ["none", "a little", "much"]
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     for row, model in zip(rows, ranking.models, strict=True):
-        for column in ("bound", "stderr", "below_best", "below_best_stderr", "pairs", "skipped"):
+        for column in ("bound", "stderr", "delta_to_best", "delta_to_best_stderr", "pairs", "skipped"):
             assert float(row[column]) == getattr(model, column)
     assert float(rows[0]["ceiling"]) == pytest.approx(torch.tensor(8.0).log().item())
     assert len(rows[0]) == 9
@@ -370,7 +372,7 @@ def test_plot(ranking, tmp_path):
     bounds, below = figure.axes
     assert [label.get_text() for label in bounds.get_yticklabels()] == ["none", "a little", "much"]
     assert "lower bound" in bounds.get_xlabel()
-    for axes, values in ((bounds, "bound"), (below, "below_best")):
+    for axes, values in ((bounds, "bound"), (below, "delta_to_best")):
         assert "(nats)" in axes.get_xlabel()
         points = axes.containers[0][0]
         assert points.get_xdata().tolist() == [getattr(model, values) for model in ranking.models]
@@ -463,7 +465,7 @@ def test_ranks_the_checkpoints_of_the_demo(trained, tmp_path, monkeypatch, capsy
     assert {*names[:2]} == {"epoch=3-step=16.ckpt", "epoch=7-step=32.ckpt"}
     assert {*names[2:]} == {"at_first.ckpt", "untrained"}
     assert rows[2]["bound"] == rows[3]["bound"]
-    assert float(rows[2]["below_best"]) > 2 * float(rows[2]["below_best_stderr"])
+    assert float(rows[2]["delta_to_best"]) > 2 * float(rows[2]["delta_to_best_stderr"])
     assert f"left out: {folder / 'ckpt/junk.ckpt'}: not a checkpoint" in printed
     assert "left out: gone.ckpt: no such file" in printed
     assert "mi_ranking.png" in printed

@@ -25,7 +25,7 @@ def test_what_is_remembered_of_an_estimate():
     made = History()
     made.append(3, 70, {KEY: estimate(1.23456, 0.0321, 4.0, 64)}, {"null": estimate(0.0, 0.01)})
     (validation,) = made
-    reading = validation.headline
+    reading = validation.primary
     assert (validation.epoch, validation.step, validation.key) == (3, 70, KEY)
     assert reading.bound == pytest.approx(1.23456, abs=5e-5)
     assert reading.stderr == pytest.approx(0.0321)
@@ -65,7 +65,7 @@ def test_a_validation_again_at_the_same_step_takes_the_place_of_the_first():
     made = History()
     made.append(0, 10, {KEY: estimate(1.0)})
     made.append(0, 10, {KEY: estimate(2.0)})
-    assert [round(each.headline.bound, 4) for each in made] == [2.0]
+    assert [round(each.primary.bound, 4) for each in made] == [2.0]
 
 
 @pytest.mark.parametrize("layers", [1, 12])
@@ -124,7 +124,7 @@ def test_a_resumed_run_forgets_the_same():
     resumed = History.from_state(first.state(), max_bytes=1000)
     for epoch, validation in enumerate(history(120, max_bytes=10**6)):
         if epoch >= 60:
-            resumed.append(epoch, validation.step, {validation.key: estimate(validation.headline.bound)})
+            resumed.append(epoch, validation.step, {validation.key: estimate(validation.primary.bound)})
     assert [each.epoch for each in resumed] == [each.epoch for each in whole]
     assert len(whole) < 60
 
@@ -132,7 +132,7 @@ def test_a_resumed_run_forgets_the_same():
 def test_bad_arguments_say_what_to_change():
     with pytest.raises(ValueError, match="`max_bytes` must be at least 1000, got 10"):
         History(max_bytes=10)
-    with pytest.raises(ValueError, match="`estimates` must hold at least the headline's"):
+    with pytest.raises(ValueError, match="`estimates` must hold at least the primary's"):
         History().append(0, 0, {})
     with pytest.raises(ValueError, match=r"\('encoder', 'near'\) must be finite, got \(nan"):
         History().append(0, 0, {KEY: estimate(math.nan)})

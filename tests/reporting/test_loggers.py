@@ -260,6 +260,6 @@ def test_pictures_begin_with_the_validation_before_the_fit(case):
     found = [(each.epoch, each.step) for each in one._memory.history]
     assert found == [(-1, 0)] * (case == "same") + [(0, 3), (1, 6)]
     if case == "same":
-        assert next(iter(one._memory.history)).headline.bound == pytest.approx(untrained, abs=1e-4)
+        assert next(iter(one._memory.history)).primary.bound == pytest.approx(untrained, abs=1e-4)
         again = History.from_state(one._memory.history.state())
         assert [each.epoch for each in again] == [-1, 0, 1]
