@@ -21,7 +21,6 @@ from lightning_mi.embedding.encoder import Encoder, Pooling, find_encoder
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
-from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER, capped_num_clusters, default_num_clusters
 from lightning_mi.estimator.registry import PROBES
 from lightning_mi.inputs.batches import Waveforms, check_waveforms, waveforms_in_batch
@@ -140,10 +139,6 @@ class MIBoundCallback(Callback):
             torchaudio. With ``time_dim`` there is none: copies are known by their sound.
         plot_every_n_epochs: In ``fit``, draw the curve, the clusters and the map of the layers into the loggers
             (see :class:`lightning_mi.reporting.loggers.Pictures`) every so many epochs; 0 for never. It needs matplotlib.
-        warm_start: Whether, in ``fit``, each k-means starts from the clusters that the same pairs had at the
-            validation before; the first one, that after a resume, and one with other pairs start afresh. The curve
-            is smoother and a little lower, since the clusters stay near those of the first epochs: in a run of APC
-            0.010 in place of 0.024 nats of noise, and 0.034 nats less (``examples/benchmarks/warm_start.py``).
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
             -1 for ``(B, F, T)``. The encoder gets segments in the same layout: a transformers model of
             ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.
@@ -203,7 +198,6 @@ class MIBoundCallback(Callback):
         input_baseline: bool = True,
         null_control: bool = True,
         plot_every_n_epochs: int = 1,
-        warm_start: bool = False,
         time_dim: int | None = None,
         channels: Channels | None = None,
     ) -> None:
@@ -247,7 +241,6 @@ class MIBoundCallback(Callback):
         self.probe = probe
         self.primary_layer = primary_layer
         self.input_baseline = input_baseline
-        self.warm_start = warm_start
         self.null_control = null_control
         self.plot_every_n_epochs = plot_every_n_epochs
         self.log_name = log_name
@@ -265,7 +258,6 @@ class MIBoundCallback(Callback):
             "pairs_per_utterance": pairs_per_utterance,
             "probe": probe,
             "primary_layer": primary_layer,
-            "warm_start": warm_start,
             "time_dim": time_dim,
         }
         self._labels = parse_labels(labels)
@@ -283,7 +275,6 @@ class MIBoundCallback(Callback):
         # pictures begin with it.
         self._before: tuple[int, dict[Key, MIEstimate]] | None = None
         self.estimates: dict[Key, MIEstimate] = {}
-        self._starts: dict[Key, Clusters] = {}
 
     @property
     def state_key(self) -> str:
@@ -322,7 +313,6 @@ class MIBoundCallback(Callback):
             return
         if stage == "fit":  # before a checkpoint's state is loaded
             self._memory = Memory()
-            self._starts = {}
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
@@ -441,8 +431,7 @@ class MIBoundCallback(Callback):
                 epoch.share()
                 clusters = self._clusters_for(epoch.num_pairs)
                 metric = partial(MIBound, clusters, self.seed, self.quantizer, self.probe)
-                starts = self._starts if trainer.state.fn == "fit" else None
-                estimates = epoch.estimates(metric, self.primary_layer, starts)
+                estimates = epoch.estimates(metric, self.primary_layer)
                 labeled_or_not = epoch.labeled(partial(LabeledMIBound, self.seed, self.probe))
                 everywhere = zip(*gather((self._measures_input, self._measures_null)), strict=True)
                 measures_input, measures_null = map(all, everywhere)
@@ -470,8 +459,6 @@ class MIBoundCallback(Callback):
         if isinstance(null_or_not, NullControl):
             self._judge(null_or_not)
         if trainer.state.fn == "fit":
-            if self.warm_start:
-                self._starts = {key: found.clusters for key, found in estimates.items() if found.clusters}
             gain = self._memory.gain_of(primary)
             values |= {} if gain is None else {"gain": gain[0], "gain_stderr": gain[1]}
             if self._before is not None and self._before[0] == id(pl_module) and not trainer.ckpt_path:

@@ -245,34 +245,6 @@ def test_gain_over_the_best_epoch_before():
     assert "mi_bound/gain" not in trainer.callback_metrics
 
 
-def test_warm_start_hands_the_clusters_on_to_the_next_epoch():
-    class Epochs(pl.Callback):
-        def __init__(self):
-            self.estimates = {"cold": [], "warm": []}
-
-        def on_validation_end(self, trainer, pl_module):
-            for name, seen in self.estimates.items():
-                seen += next(each for each in trainer.callbacks if name in each.state_key).estimates.values()
-
-    seen = Epochs()
-    cold = callback(log_name="val/cold", num_clusters=16, gap_seconds=["near", "far"])
-    warm = callback(log_name="val/warm", num_clusters=16, gap_seconds=["near", "far"], warm_start=True)
-    trainer = quiet_trainer(max_epochs=3, callbacks=[cold, warm, seen], num_sanity_val_steps=0)
-    trainer.fit(TinySpeechModel(), loader(utterances(64, seed=1)), loader(utterances(200)))
-    afresh, handed_on = seen.estimates["cold"], seen.estimates["warm"]
-    assert len(afresh) == len(handed_on) == 6
-    assert afresh[:2] == handed_on[:2]  # both distances of the first epoch
-    assert all(one != other for one, other in zip(afresh[2:], handed_on[2:], strict=True))
-
-    def stayed(estimates):  # share of pairs of pairs that are together, or apart, at both of two epochs
-        before, after = (each.clusters.members for each in estimates)
-        return ((before[:, None] == before) == (after[:, None] == after)).float().mean()
-
-    assert stayed(handed_on[2:6:2]) > stayed(afresh[2:6:2])
-    trainer.validate(TinySpeechModel(), loader(utterances(200)), verbose=False)
-    assert cold.estimates == warm.estimates  # there is no epoch before
-
-
 def test_other_utterances_have_no_gain():
     class Changes(TinySpeechModel):
         def val_dataloader(self):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from lightning_mi.estimator.checks import (
     check_positive_int,
     check_same_rows,
 )
-from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.folds import Fold, folds, order_by_group
 from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.estimator.registry import PROBES, QUANTIZERS
@@ -50,8 +49,6 @@ class MIEstimate:
         num_groups: Number of groups.
         scores: What each group adds to the bound, on the host, for :meth:`gain_over`; neither shown nor
             compared.
-        clusters: Of the rows, on the host, for :func:`mi_bound` to start from at another epoch; neither shown nor
-            compared. ``None`` for the labelled bound.
 
     ``float(estimate)`` is the bound.
 
@@ -72,7 +69,6 @@ class MIEstimate:
     num_pairs: int
     num_groups: int
     scores: GroupScores | None = field(default=None, repr=False, compare=False)
-    clusters: Clusters | None = field(default=None, repr=False, compare=False)
 
     def gain_over(self, other: MIEstimate) -> tuple[float, float]:
         """By how much this bound is above that of ``other``, and the standard error of that difference, in nats.
@@ -116,7 +112,6 @@ def mi_bound(
     seed: int = 0,
     quantizer: str = "kmeans",
     probe: str = "linear",
-    start: Clusters | None = None,
 ) -> MIEstimate:
     """Lower bound on the mutual information of paired embeddings, in nats.
 
@@ -136,8 +131,6 @@ def mi_bound(
             coordinates at equal variance; ``"canonical"``, its canonical coordinates with ``z_a``.
         probe: What the clusters are predicted from: ``"linear"``, the coordinates of ``z_a`` (the paper's);
             ``"quadratic"``, also products of its leading coordinates; ``"fourier"``, also random cosines of them.
-        start: :attr:`MIEstimate.clusters` of the same pairs at another epoch, for each half's k-means to start
-            from; the halves are the same, so nothing is scored that it has seen. ``None``: it starts afresh.
 
     Returns:
         The estimate; its expectation is at or below I(Z_a; Z_b).
@@ -172,15 +165,6 @@ def mi_bound(
     check_choice("quantizer", quantizer, QUANTIZERS)
     check_finite("z_b", z_b)
     rows = _Rows.of(z_a, "z_a", groups, seed)
-    given = rows.in_given_order(rows.groups).cpu()
-    if start is not None and not start.fits(given, num_clusters, seed):
-        raise ValueError(
-            "`start` must be of the same pairs in the same order, with the same `groups`, `num_clusters` and "
-            f"`seed`, got one of {len(start.groups)} pairs, {start.num_clusters} clusters and seed {start.seed} "
-            f"for {z_b.shape[0]}, {num_clusters} and {seed}. Leave it at None to start afresh."
-        )
-    known = None if start is None else start.members.to(z_b.device, torch.int64)[rows.order]
-    members = torch.empty_like(rows.groups)
 
     def quantize(z_a: Tensor, z_b: Tensor, fold: Fold, number: int) -> tuple[Tensor, Tensor]:
         num_fit = fold.fit.stop - fold.fit.start
@@ -189,18 +173,10 @@ def mi_bound(
                 f"`num_clusters` must be at most the number of pairs that the k-means is fitted to, got "
                 f"{num_clusters} clusters for {num_fit} of {z_b.shape[0]} pairs. Lower it or bring more pairs."
             )
-        fitted, members[fold.fit] = QUANTIZERS[quantizer](
-            z_a[fold.fit],
-            z_b[fold.fit],
-            num_clusters,
-            2 * seed + number,
-            None if known is None else known[fold.fit],
-        )
-        return members[fold.fit], fitted.assign(z_b[fold.score])
+        fitted, members = QUANTIZERS[quantizer](z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
+        return members, fitted.assign(z_b[fold.score])
 
-    estimate = _cross_fit(z_a, z_b, rows, quantize, num_clusters, probe)
-    own = rows.in_given_order(members).to("cpu", torch.int32)
-    return replace(estimate, clusters=Clusters(given, own, num_clusters, seed))
+    return _cross_fit(z_a, z_b, rows, quantize, num_clusters, probe)
 
 
 def labeled_mi_bound(
@@ -273,10 +249,6 @@ class _Rows:
             raise ValueError(f"`{name}` must have at least 2 rows, to fit on and to score, got {num_rows}.")
         order = order_by_group(groups, seed)
         return _Rows(order, groups[order])
-
-    def in_given_order(self, values: Tensor) -> Tensor:
-        """``values`` ``(N,)``, which stand in this order, in that of the rows as they came."""
-        return torch.empty_like(values).index_copy_(0, self.order, values)
 
 
 def _cross_fit(

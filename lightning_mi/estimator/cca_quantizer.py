@@ -13,9 +13,7 @@ _SHRINKAGE = 0.1
 _TINY = 1e-12  # of the largest squared correlation
 
 
-def fit_canonical(
-    z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
-) -> tuple[ProjectedQuantizer, Tensor]:
+def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``z_b`` in its canonical coordinates with ``z_a``.
 
     Both covariances are shrunk by a tenth toward a multiple of the identity. The directions are found on one half
@@ -27,7 +25,6 @@ def fit_canonical(
         z_b: ``(N, D')`` floating-point; row i belongs to row i of ``z_a``.
         num_clusters: K, between 1 and N.
         seed: Of the k-means.
-        start: That of :func:`lightning_mi.estimator.kmeans.fit_kmeans`.
 
     Returns:
         The quantiser, and the cluster of each row of ``z_b``, ``(N,)`` int64.
@@ -55,7 +52,7 @@ def fit_canonical(
     if not bool(weight.any()):
         weight = torch.ones_like(weight)
     scaled = (right * weight)[:, weight > 0]
-    centroids, member_of = cluster(b @ scaled, num_clusters, seed, start)
+    centroids, member_of = cluster(b @ scaled, num_clusters, seed)
     return ProjectedQuantizer(centroids, scaled, scaler), member_of
 
 

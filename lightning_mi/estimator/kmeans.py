@@ -43,16 +43,13 @@ class KMeansQuantizer:
         return search(self.scaler.center_and_clip(x), self.centroids)[1]
 
 
-def fit_kmeans(
-    x: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
-) -> tuple[KMeansQuantizer, Tensor]:
+def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[KMeansQuantizer, Tensor]:
     """Cluster the rows of ``x`` by Euclidean distance.
 
     Args:
         x: ``(N, D)`` floating-point, finite.
         num_clusters: K, between 1 and N.
         seed: Of the draws of the seeding; no global random generator is touched.
-        start: ``(N,)`` integers below K, clusters to start from, as another fit returned them. ``None``: seeded.
 
     Returns:
         The quantiser, and the cluster of each row of ``x``, ``(N,)`` int64.
@@ -67,16 +64,14 @@ def fit_kmeans(
         True
     """
     scaler = fit_scaler(x)
-    centroids, member_of = cluster(scaler.center_and_clip(x), num_clusters, seed, start)
+    centroids, member_of = cluster(scaler.center_and_clip(x), num_clusters, seed)
     return KMeansQuantizer(centroids, scaler), member_of
 
 
-def cluster(
-    points: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def cluster(points: Tensor, num_clusters: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``, and the centre of each.
 
-    ``start`` is that of :func:`fit_kmeans`. Without it, where D is large, the seeding and the first iterations see
+    Where D is large, the seeding and the first iterations see
     the leading principal components alone, in which k-means finds most of what it finds, and the last ones the
     points themselves. Where there are 512 points or more for each centre, the iterations use an even sample of at
     least 256 for each.
@@ -87,11 +82,7 @@ def cluster(
     """
     step = max(1, points.shape[0] // (_ROWS_PER_CENTER * num_clusters))
     some = points[::step].contiguous()
-    if start is None:
-        centroids = _seeded(some, num_clusters, seed)
-    else:
-        centroids = _filled_up(some, _means(some, start[::step], num_clusters), num_clusters)
-    centroids, member_of = lloyd(some, centroids, _MOST_ITERATIONS)
+    centroids, member_of = lloyd(some, _seeded(some, num_clusters, seed), _MOST_ITERATIONS)
     return centroids, member_of if step == 1 else search(points, centroids)[1]
 
 
@@ -111,15 +102,6 @@ def _means(points: Tensor, member_of: Tensor, num_clusters: int) -> Tensor:
     counts = torch.bincount(member_of, minlength=num_clusters)
     alive = counts > 0
     return sums_by_class(points, member_of, num_clusters)[alive] / counts[alive, None]
-
-
-def _filled_up(points: Tensor, centroids: Tensor, num_clusters: int) -> Tensor:
-    """With the points that are farthest from their centres, so that clusters once lost come back."""
-    missing = num_clusters - centroids.shape[0]
-    if missing == 0:
-        return centroids
-    farthest = (points.square().sum(dim=1) + 2 * search(points, centroids)[0]).topk(missing).indices
-    return torch.cat([centroids, points[farthest]])
 
 
 def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:

@@ -70,13 +70,10 @@ def fit_whitening(x: Tensor) -> Whitening:
     return Whitening(directions, scaler)
 
 
-def fit_whitened(
-    x: Tensor, num_clusters: int, seed: int = 0, start: Tensor | None = None
-) -> tuple[ProjectedQuantizer, Tensor]:
+def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``x`` ``(N, D)`` in the coordinates of :func:`fit_whitening`.
 
-    Returned are the quantiser and the cluster of each row, ``(N,)`` int64; ``start`` is that of
-    :func:`lightning_mi.estimator.kmeans.fit_kmeans`.
+    Returned are the quantiser and the cluster of each row, ``(N,)`` int64.
 
     Example:
         >>> import torch
@@ -86,7 +83,7 @@ def fit_whitened(
         4
     """
     whitening = fit_whitening(x)
-    centroids, member_of = cluster(whitening(x), num_clusters, seed, start)
+    centroids, member_of = cluster(whitening(x), num_clusters, seed)
     return ProjectedQuantizer(centroids, whitening.directions, whitening.scaler), member_of
 
 

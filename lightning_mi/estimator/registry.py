@@ -29,9 +29,8 @@ class Probe(Protocol):
         """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
 
 
-# Fitted to the pairs of one half: (z_a, z_b, num_clusters, seed, start) -> the quantiser and the rows' clusters,
-# where `start` holds clusters to start from, or None.
-QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int, Tensor | None], tuple[Quantizer, Tensor]]] = {
+# Fitted to the pairs of one half: (z_a, z_b, num_clusters, seed) -> the quantiser and the rows' clusters.
+QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tensor]]] = {
     "kmeans": lambda z_a, *others: fit_kmeans(*others),
     "whitened": lambda z_a, *others: fit_whitened(*others),
     "canonical": fit_canonical,

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
-from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.estimator.registry import PROBES, QUANTIZERS
 from lightning_mi.estimator.shuffled_bound import null_bound
 from lightning_mi.metrics.base import BoundMetric
@@ -45,8 +44,6 @@ class MIBound(BoundMetric):
         seed: Of the split and the k-means.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         probe: As that of :func:`lightning_mi.mi_bound`.
-        start: As that of :func:`lightning_mi.mi_bound`, which see; where the pairs are not those of ``start``, the
-            k-means starts afresh. Give pairs ``keys``, so that their order is the same.
         kwargs: Those of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -81,7 +78,6 @@ class MIBound(BoundMetric):
         seed: int = 0,
         quantizer: str = "kmeans",
         probe: str = "linear",
-        start: Clusters | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,7 +89,6 @@ class MIBound(BoundMetric):
         self.seed = seed
         self.quantizer = quantizer
         self.probe = probe
-        self.start = start
 
     def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` and ``keys``, ``(B,)``
@@ -101,9 +96,6 @@ class MIBound(BoundMetric):
         self._add({"z_a": z_a, "z_b": z_b}, {"groups": groups, "keys": keys})
 
     def _bound(self, **rows: Tensor) -> MIEstimate:
-        start = self.start
-        if start is not None and not start.fits(rows["groups"].cpu(), self.num_clusters, self.seed):
-            start = None
         return mi_bound(
             rows["z_a"],
             rows["z_b"],
@@ -112,7 +104,6 @@ class MIBound(BoundMetric):
             self.seed,
             self.quantizer,
             self.probe,
-            start,
         )
 
 

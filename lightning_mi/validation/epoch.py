@@ -20,7 +20,6 @@ from lightning_mi.embedding.encoder import Encoder, Pooling, pool, select_frames
 from lightning_mi.embedding.isolation import isolated
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.estimator.clusters import Clusters
 from lightning_mi.hashing import mix, uniform
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.labels import Labels, labels_at
@@ -302,7 +301,6 @@ class ValidationEpoch:
         self,
         new_metric: Callable[..., MIBound],
         primary: str | None = None,
-        starts: Mapping[Key, Clusters] | None = None,
     ) -> dict[Key, MIEstimate]:
         """The bound of the primary layer at each gap, then of the other layers at the first gap; the primary
         comes first. Estimating is shared out among the processes, and every one gets all results.
@@ -310,19 +308,18 @@ class ValidationEpoch:
         Args:
             new_metric: Makes the metric that pairs are gathered and estimated by.
             primary: Name of a layer, or ``"best"`` for that of the highest bound. ``None``: the last one.
-            starts: Clusters of an epoch before, for k-means to start from.
 
         Raises:
             NoEstimateError: On every process, if an estimate failed.
         """
         gap, *other_gaps = (gap.name for gap in self._sampler.gaps)
         layers = [(layer, gap) for layer in self._encoder.layer_names]
-        of_layers = self._estimate_all(layers, new_metric, starts or {})
+        of_layers = self._estimate_all(layers, new_metric)
         if primary == BEST_LAYER:
             first = max(layers, key=lambda key: of_layers[key].bound)
         else:
             first = (primary, gap) if primary is not None else layers[-1]
-        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric, starts or {})
+        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric)
         return {first: of_layers[first], **of_gaps, **of_layers}
 
     def of_features(self, new_metric: Callable[..., MIBound]) -> MIEstimate | str:
@@ -361,10 +358,8 @@ class ValidationEpoch:
         }
         return self._share_out(metrics)
 
-    def _estimate_all(
-        self, wanted: list[Key], new_metric: Callable[..., MIBound], starts: Mapping[Key, Clusters]
-    ) -> dict[Key, MIEstimate]:
-        metrics = {key: partial(self._metric, *key, partial(new_metric, start=starts.get(key))) for key in wanted}
+    def _estimate_all(self, wanted: list[Key], new_metric: Callable[..., MIBound]) -> dict[Key, MIEstimate]:
+        metrics = {key: partial(self._metric, *key, new_metric) for key in wanted}
         estimates = {}
         for key, found in self._share_out(metrics).items():
             if isinstance(found, str):
