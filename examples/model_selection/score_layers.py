@@ -17,7 +17,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from lightning_mi.embedding.encoder import find_encoder, frames_in_output
+from lightning_mi.embedding.discovery import find_encoder
+from lightning_mi.embedding.outputs import frames_in_output
 from lightning_mi.examples.model_selection.encode import FRAME, MEAN, Embedded, embed
 from lightning_mi.examples.model_selection.local import Score
 from lightning_mi.examples.model_selection.rivals import rankme

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +36,34 @@ class GroupScores:
         totals = torch.zeros(len(names), dtype=torch.float64).index_add_(0, member_of, scores.double().cpu())
         halves = (sizes.cumsum(dim=0) > middle).long()
         return GroupScores(names, totals, sizes.double(), halves)
+
+    def compact(self, max_groups: int = 4096) -> GroupScores:
+        """An even share of at most ``max_groups`` groups, scores rounded to float32: 17 bytes a group in a
+        checkpoint,
+        and the same in memory as after :meth:`from_state`."""
+        some = slice(None, None, -(-len(self.groups) // max_groups))
+        return GroupScores(
+            groups=self.groups[some].clone(),
+            totals=self.totals[some].float().double(),
+            counts=self.counts[some].clone(),
+            halves=self.halves[some].clone(),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Tensors only, for a checkpoint."""
+        return {
+            "groups": self.groups,
+            "totals": self.totals.float(),
+            "counts": self.counts.to(torch.int32),
+            "halves": self.halves.to(torch.int8),
+        }
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> GroupScores:
+        """The scores that :meth:`state` was made from, other keys of ``state`` are ignored."""
+        return GroupScores(
+            state["groups"], state["totals"].double(), state["counts"].double(), state["halves"].long()
+        )
 
     def stderr(self) -> float:
         """Standard error of the mean score, see :func:`clustered_stderr`."""

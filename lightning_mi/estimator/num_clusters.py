@@ -16,8 +16,8 @@ def default_num_clusters(num_pairs: int) -> int:
     to 1500 pairs; with one for each 8 pairs it was about half (``examples/model_selection/report_clusters.py``).
 
     Example:
-        >>> default_num_clusters(4096), default_num_clusters(1400), default_num_clusters(300), default_num_clusters(50)
-        (128, 32, 8, 4)
+        >>> [default_num_clusters(num_pairs) for num_pairs in (4096, 1400, 300, 50)]
+        [128, 32, 8, 4]
     """
     return min(_MOST, max(_FEWEST, _power_of_two(num_pairs // _PAIRS_PER_CLUSTER)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -13,6 +13,9 @@ from lightning_mi.estimator.feature_probe import cosines, fit_featured, products
 from lightning_mi.estimator.kmeans import fit_kmeans
 from lightning_mi.estimator.linear_probe import fit_probe
 from lightning_mi.estimator.pca_quantizer import fit_whitened
+
+QuantizerName = Literal["kmeans", "whitened", "canonical"]
+ProbeName = Literal["linear", "quadratic", "fourier"]
 
 
 class Quantizer(Protocol):

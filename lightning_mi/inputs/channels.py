@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_mi.hashing import mix, uniform
 
 Channels = Literal["shared", "independent"]
-CHANNELS: tuple[Channels, ...] = ("shared", "independent")
+CHANNELS: tuple[Channels, ...] = get_args(Channels)
 
 GAIN_DB = (-12.0, 6.0)
 TILT_DB = (-3.0, 3.0)  # an octave

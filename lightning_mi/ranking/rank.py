@@ -17,7 +17,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 from lightning_mi.callback import MIBoundCallback
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.ranking.checkpoints import Checkpoint, UnreadableCheckpointError
-from lightning_mi.validation.epoch import Key
+from lightning_mi.validation.estimates import Key
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")  # which greet the user once for every Trainer
 _REASON = "logs no value: "  # what MIBoundCallback puts before the reason
@@ -211,7 +211,7 @@ def _measure(
             raise _NoBoundError(f"{type(error).__name__}: {error}") from error
     if not callback.estimates:
         raise _NoBoundError(" ".join(reasons) or "the validation data gave no pairs")
-    skipped = trainer.callback_metrics.get(f"{callback.log_name.rsplit('/', 1)[-1]}/skipped", 0)
+    skipped = trainer.callback_metrics.get(f"{callback.arguments.log_name.rsplit('/', 1)[-1]}/skipped", 0)
     return _Measured(dict(callback.estimates), int(skipped))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_mi.ranking.checkpoints import natural_order
 from lightning_mi.ranking.rank import RankedModel, Ranking
-from lightning_mi.validation.epoch import Key
+from lightning_mi.validation.estimates import Key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

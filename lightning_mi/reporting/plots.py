@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lightning_mi.reporting.history import History, Reading
+from lightning_mi.reporting.history import BoundSummary, History
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,14 +75,14 @@ def bound_curve(history: History) -> Figure:
                 x, bounds, error, color=_BLUE, linewidth=2, capsize=5, linestyle="", label="± 2 standard errors"
             )
         top = max(upper)
-        for number, (name, readings) in enumerate(history.references().items()):
+        for number, (name, summaries) in enumerate(history.references().items()):
             colour, pattern = _REFERENCE_STYLES[number % len(_REFERENCE_STYLES)]
-            values = [reading.bound for _, reading in readings]
+            values = [summary.bound for _, summary in summaries]
             style: dict[str, Any] = {"color": colour, "linestyle": pattern, "linewidth": 2, "zorder": 3}
             if len(set(values)) == 1:
                 axes.axhline(values[0], label=f"{name}, {values[0]:.2f}", **style)
             else:
-                at = [x[position] for position, _ in readings]
+                at = [x[position] for position, _ in summaries]
                 axes.plot(at, values, label=name, **style)
             top = max([top, *values])
         most = max(2.5 * top, 0.1)
@@ -170,10 +170,10 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
         values = np.full((len(rows), len(history)), np.nan)
         errors: list[float] = []
         for column, validation in enumerate(history):
-            for layer, reading in validation.layers.items():
+            for layer, summary in validation.layers.items():
                 if layer in rows:
-                    values[rows.index(layer), column] = reading.bound
-                    errors.append(reading.stderr)
+                    values[rows.index(layer), column] = summary.bound
+                    errors.append(summary.stderr)
         low, high = _colour_range(values, statistics.median(errors))
         figure, axes = _new_figure(_WIDTH, min(6.5, max(2.8, 1.7 + 0.22 * len(rows))))
         axes.set_facecolor("0.82")
@@ -240,7 +240,7 @@ def cluster_usage(history: History) -> Figure:
         x, x_label = _positions(history)
         primaries = [validation.primary for validation in history]
 
-        def line(name: str, value: Callable[[Reading], float], **style: Any) -> None:
+        def line(name: str, value: Callable[[BoundSummary], float], **style: Any) -> None:
             xs, ys = _across(x, [float(value(each)) for each in primaries])
             axes.plot(xs, ys, label=f"{name}, {ys[-1]:.0f}", linewidth=2, **style)
 

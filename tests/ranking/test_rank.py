@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_mi import MIBoundCallback, mi_bound
-from lightning_mi.embedding.encoder import pool
+from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from lightning_mi.ranking.checkpoints import Checkpoint, UnreadableCheckpointError, find_checkpoints
