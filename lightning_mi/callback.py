@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lightning_mi.arguments import BEST_LAYER, Arguments
 from lightning_mi.controls.input_baseline import why_no_log_mel
-from lightning_mi.controls.null_control import NullFinding
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.estimator.registry import ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.reporting.history import History
 from lightning_mi.reporting.loggers import Pictures
-from lightning_mi.reporting.metric_names import bound_metrics, labeled_metrics, metric_prefix
+from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of
+from lightning_mi.reporting.metric_names import metric_prefix, metrics_of
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
-from lightning_mi.validation.estimates import Findings, Key, Outcome
+from lightning_mi.validation.estimates import Findings, Key
 
-# Values of arguments in checkpoints of development versions, by today's.
-_RENAMED_SETTINGS = {"own": "independent"}
-
-
-class _Topic(Enum):
-    """What a user is told once a callback; with a name beside it, once for each name."""
-
-    CLUSTERS = auto()
-    ENCODER = auto()
-    LOG_MEL = auto()
-    LEAK = auto()
-    MISSING = auto()
-    NO_VALIDATION = auto()
-    NO_VALUE = auto()
-    SETTINGS = auto()
-    SKIPPED = auto()
+_SAME_SETTINGS = (("own", "independent"),)  # values in checkpoints of development versions, and today's
 
 
 class MIBoundCallback(Callback):
@@ -235,7 +217,7 @@ class MIBoundCallback(Callback):
         self._state = RunState()
         self._layer_names: tuple[str, ...] = ()
         self._pictures = Pictures(log_name)
-        self._told: set[tuple[_Topic, str]] = set()
+        self._messenger = Messenger(f"{type(self).__name__}({log_name!r})")
 
     @property
     def history(self) -> History:
@@ -259,17 +241,15 @@ class MIBoundCallback(Callback):
         if "memory" in state_dict:
             self._state = RunState.from_state(state_dict["memory"])
         before = state_dict.get("settings", {})
-        changed = []
-        for name, value in self.arguments.settings().items():
-            old = before.get(name, value)
-            if old not in (value, next((key for key, new in _RENAMED_SETTINGS.items() if new == value), value)):
-                changed.append(f"`{name}` was {old!r} and is {value!r}")
+        changed = [
+            f"`{name}` was {before[name]!r} and is {value!r}"
+            for name, value in self.arguments.settings().items()
+            if name in before and before[name] != value and (before[name], value) not in _SAME_SETTINGS
+        ]
         if changed:
-            self._tell(
-                _Topic.SETTINGS,
-                f"{self._name} is resumed with other settings: {', '.join(changed)}. Values before and after "
-                "cannot be compared.",
-            )
+            what = f"is resumed with other settings: {', '.join(changed)}"
+            text = f"{what}. Values before and after cannot be compared."
+            self._messenger.tell(Message(Topic.OTHER_SETTINGS, text))
 
     # ---- hooks
 
@@ -282,9 +262,10 @@ class MIBoundCallback(Callback):
         self._check_names(trainer)
         if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
-            self._tell(_Topic.ENCODER, f"{self._name} embeds segments with {encoder.name}.", how=rank_zero_info)
+            text = f"embeds segments with {encoder.name}."
+            self._messenger.tell(Message(Topic.ENCODER, text, is_warning=False))
         if stage == "fit" and not (trainer.limit_val_batches and is_overridden("validation_step", pl_module)):
-            self._tell(_Topic.NO_VALIDATION, f"{self._name} logs nothing: this run has no validation loop.")
+            self._messenger.tell(Message(Topic.NO_VALIDATION, "logs nothing: this run has no validation loop."))
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -394,8 +375,10 @@ class MIBoundCallback(Callback):
         except NoEstimateError as reason:
             self._log_no_value(trainer, str(reason))
             return
-        self._warn_of(findings)
-        values = self._update_state(trainer, pl_module, findings)
+        for message in messages_of(findings, self.arguments):
+            self._messenger.tell(message)
+        values = metrics_of(findings, len(self.sampler.gaps) > 1, self.arguments.layers is not None)
+        values |= self._update_state(trainer, pl_module, findings)
         values["seconds"] = max(gather(epoch.seconds))
         self.estimates = findings.estimates
         # All processes log the same values: their maximum is each of them, to the last bit.
@@ -406,21 +389,10 @@ class MIBoundCallback(Callback):
         )
 
     def _update_state(self, trainer: Trainer, pl_module: LightningModule, findings: Findings) -> dict[str, float]:
-        """Take the findings into the run state; all that is logged below the prefix but the seconds."""
-        state, estimates, primary = self._state, findings.estimates, findings.primary
-        several_layers = self.arguments.layers is not None
-        values = dict(bound_metrics(estimates, len(self.sampler.gaps) > 1, several_layers))
-        labeled = {key: found.estimate for key, found in findings.labeled.items() if found.estimate is not None}
-        values |= labeled_metrics(labeled, findings.primary_layer, several_layers)
-        controls = _measured_controls(findings)
-        if "input" in controls:
-            state.input = controls["input"].bound
-        if "null" in controls:
-            state.null = controls["null"].bound, controls["null"].stderr
-        if state.input is not None:
-            values["input"] = state.input
-        if state.null is not None:
-            values["null"], values["null_stderr"] = state.null
+        """Take the findings into the run state; what is logged of the controls and, in ``fit``, of the gain."""
+        state, primary = self._state, findings.primary
+        controls = findings.controls
+        values = state.take_controls(controls)
         if trainer.state.fn == TrainerFn.FITTING:
             gain = state.gain_of(primary)
             if gain is not None:
@@ -428,17 +400,16 @@ class MIBoundCallback(Callback):
             if trainer.ckpt_path:
                 state.untrained = None
             state.start_from_untrained(id(pl_module), primary)
-            state.update(trainer.current_epoch, trainer.global_step, estimates, controls)
+            state.update(trainer.current_epoch, trainer.global_step, findings.estimates, controls)
         elif trainer.state.fn == TrainerFn.VALIDATING and trainer.global_step == 0:
-            state.untrained = id(pl_module), estimates
-        values["skipped"] = float(findings.skipped)
+            state.untrained = id(pl_module), findings.estimates
         return values
 
     # ---- what the user and the Trainer are told
 
     def _log_no_value(self, trainer: Trainer, reason: str) -> None:
         self.no_value_reason = reason
-        self._tell(_Topic.NO_VALUE, f"{self._name} logs no value: {reason}")
+        self._messenger.tell(Message(Topic.NO_VALUE, f"logs no value: {reason}"))
         # Else they would take the last epoch's value for this one's. 0 is a bound that holds for any model.
         self._update_monitors(trainer, 0.0)
 
@@ -451,39 +422,6 @@ class MIBoundCallback(Callback):
         monitors += [config.monitor for config in trainer.lr_scheduler_configs]
         if log_name in monitors:
             trainer.callback_metrics[log_name] = torch.tensor(value)
-
-    def _warn_of(self, findings: Findings) -> None:
-        if findings.skipped:
-            self._tell(
-                _Topic.SKIPPED, f"{self._name} leaves out {findings.skipped} utterances: {findings.reasons}."
-            )
-        wanted = self.arguments.num_clusters
-        if wanted is not None and findings.num_clusters < wanted:
-            self._tell(
-                _Topic.CLUSTERS,
-                f"{self._name} lowers `num_clusters` from {wanted} to {findings.num_clusters}: "
-                f"{findings.num_pairs} pairs leave fewer than {FIT_PAIRS_PER_CLUSTER} to fit each cluster on. "
-                "Leave it at None, raise `pairs_per_utterance`, or validate on more utterances.",
-            )
-        missing: dict[str, Any] = {"input": findings.input_baseline, "null": findings.null}
-        missing |= {f"{labels} of {layer}": found for (layer, labels), found in findings.labeled.items()}
-        for what, found in missing.items():
-            if isinstance(found, Outcome) and found.reason is not None:
-                self._tell(_Topic.MISSING, f"{self._name} logs no {what}: {found.reason}", name=what)
-        if isinstance(findings.null, NullFinding):
-            message = findings.null.message(self.arguments.log_name, f"{self._prefix}/null")
-            if message is not None:
-                leaks = findings.null.leaks
-                how = rank_zero_warn if leaks else rank_zero_info
-                self._tell(_Topic.LEAK, f"{self._name}: {message}", name=f"leaks: {leaks}", how=how)
-
-    def _tell(
-        self, topic: _Topic, message: str, name: str = "", how: Callable[..., None] = rank_zero_warn
-    ) -> None:
-        """Say it once for each topic and name."""
-        if (topic, name) not in self._told:
-            self._told.add((topic, name))
-            how(message)
 
     # ---- parts
 
@@ -511,24 +449,13 @@ class MIBoundCallback(Callback):
         if reason is not None:
             wanted = {"input": self.arguments.input_baseline, "null": self.arguments.wants_null}
             names = " and no ".join(f"{self._prefix}/{name}" for name, is_wanted in wanted.items() if is_wanted)
-            self._tell(_Topic.LOG_MEL, f"{self._name} logs no {names}: {reason}", how=rank_zero_info)
+            self._messenger.tell(Message(Topic.NO_LOG_MEL, f"logs no {names}: {reason}", is_warning=False))
         return reason is None
 
     @property
     def _prefix(self) -> str:
         return metric_prefix(self.arguments.log_name)
 
-    @property
-    def _name(self) -> str:
-        return f"{type(self).__name__}({self.arguments.log_name!r})"
-
 
 def _in_fit(trainer: Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-
-
-def _measured_controls(findings: Findings) -> Mapping[str, MIEstimate]:
-    """The controls that were measured in this validation, by their logged names."""
-    found = {"input": findings.input_baseline, "null": findings.null}
-    estimates = {name: each.estimate for name, each in found.items() if each is not None}
-    return {name: estimate for name, estimate in estimates.items() if estimate is not None}

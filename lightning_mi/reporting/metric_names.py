@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.validation.estimates import Key
+from lightning_mi.validation.estimates import Findings, Key
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,21 @@ def metric_prefix(log_name: str) -> str:
         'mi_bound'
     """
     return log_name.rsplit("/", 1)[-1]
+
+
+def metrics_of(findings: Findings, several_gaps: bool, several_layers: bool) -> dict[str, float]:
+    """Names (below the prefix) and values of all estimates of a validation but its controls.
+
+    Args:
+        findings: Findings of the validation.
+        several_gaps: Whether each gap is logged.
+        several_layers: Whether each layer is logged.
+    """
+    values = dict(bound_metrics(findings.estimates, several_gaps, several_layers))
+    labeled = {key: found.estimate for key, found in findings.labeled.items() if found.estimate is not None}
+    values |= labeled_metrics(labeled, findings.primary_layer, several_layers)
+    values["skipped"] = float(findings.skipped)
+    return values
 
 
 def bound_metrics(

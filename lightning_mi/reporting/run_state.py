@@ -46,6 +46,21 @@ class RunState:
     history: History = field(default_factory=History)
     untrained: tuple[int, dict[Key, MIEstimate]] | None = None
 
+    def take_controls(self, controls: Mapping[str, MIEstimate]) -> dict[str, float]:
+        """Take in the controls that were just measured; all that are known, by their logged names.
+
+        Args:
+            controls: By their logged names, ``"input"`` and ``"null"``.
+        """
+        if "input" in controls:
+            self.input = controls["input"].bound
+        if "null" in controls:
+            self.null = controls["null"].bound, controls["null"].stderr
+        known = {} if self.input is None else {"input": self.input}
+        if self.null is not None:
+            known["null"], known["null_stderr"] = self.null
+        return known
+
     def update(
         self,
         epoch: int,

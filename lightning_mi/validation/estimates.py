@@ -68,6 +68,13 @@ class Findings:
         """Name of its layer."""
         return next(iter(self.estimates))[0]
 
+    @property
+    def controls(self) -> dict[str, MIEstimate]:
+        """The controls that were measured in this validation, by their logged names."""
+        found = {"input": self.input_baseline, "null": self.null}
+        estimates = {name: each.estimate for name, each in found.items() if each is not None}
+        return {name: estimate for name, estimate in estimates.items() if estimate is not None}
+
 
 class SharedWork:
     """Shares out estimates among the processes, in turn over all calls.
