@@ -98,10 +98,10 @@ class History:
     Example:
         >>> import torch
         >>> from lightning_mi import mi_bound
-        >>> z = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+        >>> z, noise = torch.randn(2, 200, 4, generator=torch.Generator().manual_seed(0))
         >>> history = History()
-        >>> for epoch, noise in enumerate([2.0, 0.5, 1.0]):
-        ...     estimate = mi_bound(z, z + noise * torch.randn(200, 4), num_clusters=4)
+        >>> for epoch, level in enumerate([2.0, 0.5, 1.0]):
+        ...     estimate = mi_bound(z, z + level * noise, num_clusters=4)
         ...     history.append(epoch, 100 * (epoch + 1), {("encoder", "near"): estimate})
         >>> len(history), history.best.epoch
         (3, 1)
