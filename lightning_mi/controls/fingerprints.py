@@ -17,12 +17,12 @@ NO_HASH = -1  # padding
 _WINDOW_SECONDS, _FEWEST_SAMPLES = 0.064, 64
 _HOPS = 4  # in a window
 _NUM_BANDS = 17
-_HIGHEST = 4000.0  # Hz: what narrow channels and codecs leave
-_SMOOTHED = 20  # frames, 0.32 s, that are averaged, so that it does not matter much where a frame begins
-_LAG = 6  # frames, 0.1 s, over which a change is looked at, and between the two halves of a number
+_HIGHEST = 4000.0  # Hz, which narrow channels and codecs keep
+_SMOOTHED = 20  # frames, 0.32 s, averaged, so that the start of a frame matters little
+_LAG = 6  # frames, 0.1 s, of a change, and between the two halves of a sub-fingerprint
 _QUIET = 1e-4  # of the loudest frame's power, below which there is only noise, -40 dB
 _TINY = 1e-30
-_LONGEST_SECONDS = 60.0  # of an utterance; what comes after is not looked at
+_LONGEST_SECONDS = 60.0  # of an utterance; the rest is ignored
 _SAMPLES_AT_ONCE = 1 << 20  # bounds the spectrograms to a few tens of megabytes
 
 

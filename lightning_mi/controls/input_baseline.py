@@ -23,7 +23,7 @@ def log_mel(segments: Tensor, sample_rate: float) -> Tensor:
         sample_rate: In Hz.
 
     Returns:
-        ``(N, T, M)`` float32 with M = 40 mel bands (fewer where the window is too short for them), on the device
+        ``(N, T, M)`` float32 with M = 40 mel bands (fewer if the window is too short for them), on the device
         of ``segments``.
 
     Raises:

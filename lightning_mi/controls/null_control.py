@@ -91,7 +91,7 @@ class NullControl:
     """The pairs of one process for the null control; every process must make one and call its methods.
 
     Args:
-        z: ``(n, 2, D)``, what the input's frames say of both segments; ``None`` if the process has no pairs.
+        z: ``(n, 2, D)``, statistics of the input's frames in both segments; ``None`` if the process has no pairs.
         groups: ``(n,)`` int64 on the host.
         keys: ``(n,)`` int64 on the host.
         utterances: ``(n,)`` int64 on the host.

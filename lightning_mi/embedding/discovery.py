@@ -31,7 +31,7 @@ def find_encoder(
         embed: A dotted name of a submodule or method of ``module``; a callable of the waveforms, or of the
             module and the waveforms. ``None``: the outermost torchaudio ``Wav2Vec2Model`` (that of a
             ``HuBERTPretrainModel``, too) or transformers speech model inside of ``module``, the first one
-            that is being trained where there are several; else ``module.forward``.
+            that is being trained if there are several; else ``module.forward``.
         layers: Names or globs of submodules of ``module`` whose outputs are wanted in place of the encoder's (a
             ``*`` stands for one part of a dotted name); ``"all"`` for the blocks of the encoder.
         of_features: Whether feature sequences are to be encoded. The known models are then those of transformers
@@ -92,7 +92,7 @@ _Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Modu
 
 
 def _known_models(module: nn.Module, of_features: bool) -> Iterator[_Known]:
-    """Outermost models of known libraries, told by the names of their classes: neither is imported."""
+    """Outermost models of known libraries, recognised by the names of their classes, so that none is imported."""
     inside: set[nn.Module] = set()
     for name, (wrapper, model) in _named_submodules(module).items():
         if model in inside:
@@ -116,7 +116,7 @@ def _known_models(module: nn.Module, of_features: bool) -> Iterator[_Known]:
 
 def _named_submodules(module: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
     """``module.named_modules()`` under the names that they had before something was wrapped around them: the
-    outermost wrapper, which is to be called, and what it wraps; the same where there is none."""
+    outermost wrapper, which is to be called, and what it wraps; the same if there is none."""
     named: dict[str, tuple[nn.Module, nn.Module]] = {}
     for name, submodule in module.named_modules():
         name = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
@@ -183,7 +183,7 @@ def _find_layers(
                 f"`layers='all'` finds no list of blocks in {type(root).__name__}. Name the layers instead."
                 f"{_nearest('layers', named)}"
             )
-        # Not by parameters: where they are sharded, processes hold different numbers of them.
+        # Not by parameters: if they are sharded, processes hold different numbers of them.
         blocks = set(max(stacks, key=lambda stack: sum(1 for _ in stack.modules())))
         return tuple((name, submodule) for name, submodule in named.items() if submodule in blocks)
     patterns = [layers] if isinstance(layers, str) else list(layers)

@@ -115,7 +115,7 @@ def _remember_attributes(module: nn.Module) -> Restore:
 
 
 def _remember(value: Any, depth: int = 0) -> Iterator[Restore]:
-    """What puts back the inside of ``value``, where the body could have changed it in place."""
+    """What restores the inside of ``value``, if the body could have changed it in place."""
     if type(value) is Tensor:
         if value.numel() <= _LARGEST_TENSOR:
             yield _remember_tensor(value)

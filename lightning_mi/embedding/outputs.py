@@ -13,9 +13,9 @@ _OUTPUT_NAMES = ("last_hidden_state", "hidden_states", "features", "embeddings",
 
 
 def frames_in_output(output: Any, batch_size: int) -> Tensor | None:
-    """The embedding in a model's output, ``(B, T, D)`` or ``(B, D)``; ``None`` where it cannot be told.
+    """The embedding in a model's output, ``(B, T, D)`` or ``(B, D)``; ``None`` if it is ambiguous.
 
-    Understood are a tensor, a list or tuple of layers (the last is taken), these beside lengths or other
+    Supported are a tensor, a list or tuple of layers (the last is taken), these beside lengths or other
     tensors of fewer dimensions, and mappings, namedtuples and ModelOutputs.
 
     Example:

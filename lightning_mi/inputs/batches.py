@@ -65,7 +65,7 @@ _SEQUENCE_NAMES = (
 
 
 class Waveforms(NamedTuple):
-    """Utterances of one batch; what ``batch_to_waveforms`` may return in the place of a tensor.
+    """Utterances of one batch; ``batch_to_waveforms`` may return this in place of a tensor.
 
     Attributes:
         samples: ``(B, T)`` or ``(B, 1, T)``, padded at the end; with ``time_dim`` feature sequences, ``(B, T, F)``
@@ -100,30 +100,30 @@ def read_waveforms(
 
 
 def waveforms_in_batch(batch: Any, layout: Layout = WAVEFORMS) -> Waveforms:
-    """Find the waveforms, and where they say it their lengths, in a batch.
+    """Find the waveforms in a batch, and their lengths if it gives them.
 
-    Understood are a tensor; tuples, lists, namedtuples, dataclasses and mappings of tensors, nested ones
+    Supported are a tensor; tuples, lists, namedtuples, dataclasses and mappings of tensors, nested ones
     too; a list of 1-D waveforms. A floating-point tensor of shape ``(B, T)`` or ``(B, 1, T)`` is a waveform;
-    where there are several, the names of mapping keys and fields decide (``input_values``, ``waveforms``,
+    if there are several, the names of mapping keys and fields decide (``input_values``, ``waveforms``,
     ``audio``, ``wav``, ``speech``, ...). Lengths come from a tensor of such a name (``lengths``,
     ``wav_lens``, ...; in samples, or as shares of the longest), from an attention or padding mask of the
     waveform's shape, or from a nameless integer tensor whose largest value is T.
 
     Feature sequences are found the same way: a 3-D floating-point tensor, or a list of 2-D ones; names such as
     ``input_features``, ``features``, ``mel`` or ``eeg``; lengths such as ``feature_lengths``, in frames; a mask
-    ``(B, T)``. A nameless integer tensor is their lengths only where all that lies behind them is one value:
-    class labels may well reach up to T.
+    ``(B, T)``. A nameless integer tensor is their lengths only if all values behind them are equal, since
+    class labels may reach up to T.
 
     Args:
-        batch: What the validation dataloader gave.
-        layout: What is looked for.
+        batch: A batch of the validation dataloader.
+        layout: Layout of the utterances.
 
     Returns:
         The waveforms, with ``(B, T)`` or ``(B, 1, T)`` samples (feature sequences in their own layout) and
         ``(B,)`` int64 lengths (never ``None``).
 
     Raises:
-        UnknownStructureError: (a ValueError) where no waveform, or more than one, is found; the message
+        UnknownStructureError: (a ValueError) if no waveform, or more than one, is found; the message
             names the argument ``batch_to_waveforms=`` and shows the structure.
 
     Example:
@@ -146,7 +146,7 @@ def waveforms_in_batch(batch: Any, layout: Layout = WAVEFORMS) -> Waveforms:
 def check_waveforms(
     found: Tensor | Waveforms | tuple[Any, ...], batch: Any, layout: Layout = WAVEFORMS
 ) -> Waveforms:
-    """Check what was found in (or given for) a batch and fill in the lengths where they are unknown.
+    """Check the waveforms found in (or given for) a batch, and fill in their lengths if they are unknown.
 
     Raises:
         UnknownStructureError: If the samples are not mono waveforms (or sequences of the ``layout``), or the
@@ -207,7 +207,7 @@ def _choose(batch: Any, parts: Sequence[Leaf], layout: Layout) -> Tensor:
 
 
 def _advice(value: Any, layout: Layout) -> str:
-    """What to change where ``value`` is of the other layout."""
+    """What to change if ``value`` is of the other layout."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return ""
     if layout.time_dim is None and value.ndim == 3 and value.shape[1] > 1:

@@ -26,7 +26,7 @@ class Labels:
     Attributes:
         name: Name in the logged metrics.
         source: A key or field, an index, or a function of the batch.
-        rate: Labels a second; ``None`` where there is one for each utterance.
+        rate: Labels a second; ``None`` for one label an utterance.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Labels:
     rate: float | None = None
 
     def read(self, batch: Any, num_rows: int) -> Tensor:
-        """The labels in a batch of ``num_rows`` utterances, as int64 on the host: ``(B,)``, or ``(B, F)`` where
+        """The labels in a batch of ``num_rows`` utterances, as int64 on the host: ``(B,)``, or ``(B, F)`` if
         they have a rate. Strings become numbers by a hash. -1 is no label.
 
         Raises:

@@ -100,7 +100,7 @@ def lengths_in_batch(samples: Tensor, leaves: Sequence[Leaf], layout: Layout) ->
             return value
     for leaf in masks:
         if leaf.name == "" and leaf.value.dtype == torch.bool:
-            # It says which samples are sound or which are padding: the first column tells.
+            # True is sound or padding: no row begins with padding.
             starts_valid = bool(leaf.value[:, 0].all())
             return _length_of_prefix(leaf.value if starts_valid else ~leaf.value, leaf.path, layout)
     return None

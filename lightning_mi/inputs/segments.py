@@ -27,7 +27,7 @@ class Gap:
 
     Attributes:
         name: As in the logged names: "near", "far", or the number.
-        seconds: The distance, or the least of it where it is random.
+        seconds: The distance, or its minimum if it is random.
         random: Whether it is drawn uniformly from what the utterance has room for.
     """
 

@@ -11,7 +11,7 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.validation.estimates import Key
 
 # Values are kept as whole multiples of this many nats: finer than any error bar, and such an integer takes 2 or 3
-# bytes of a checkpoint where a float takes 9.
+# bytes of a checkpoint, a float 9.
 _RESOLUTION = 1e-4
 _MAX_SUMMARIES = 1024  # some 20 KB of a checkpoint
 
@@ -73,12 +73,12 @@ class Validation:
 
     @property
     def primary(self) -> BoundSummary:
-        """Of the bound that is logged under ``log_name``."""
+        """Summary of the bound that is logged under ``log_name``."""
         return self.summaries[self.key]
 
     @property
     def layers(self) -> dict[str, BoundSummary]:
-        """Of each layer, at the primary's gap."""
+        """Summaries of the layers at the primary gap."""
         return {layer: summary for (layer, gap), summary in self.summaries.items() if gap == self.key[1]}
 
 
