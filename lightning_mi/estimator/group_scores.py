@@ -1,4 +1,4 @@
-"""What each group adds to a bound: the standard error, and the difference of two bounds on the same groups."""
+"""GroupScores: what each group adds to a bound, for standard errors and paired differences (cluster-robust)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class GroupScores:
     def stderr_of_scoring(self) -> float:
         """Standard error of the mean score for these two fits: how far it may be from what they would score on all
         groups that there might be. It answers whether that can be 0, and leaves out what other fits would give."""
-        return spread(self._influence()[1])
+        return standard_error(self._influence()[1])
 
     def _influence(self) -> tuple[Tensor, Tensor]:
         means = _by_half(self.totals, self.halves) / _by_half(self.counts, self.halves)
@@ -110,25 +110,24 @@ class GroupScores:
 
 
 def clustered_stderr(influence: Tensor, means: Tensor, sizes: Tensor) -> float:
-    """Standard error of a mean over both halves, where the rows of one group are not independent.
+    """Standard error of a mean over both halves, if the rows of one group are not independent.
 
-    The groups' own spread (Liang and Zeger, Biometrika 1986) says nothing of what another fit of quantiser and
-    probe would have given. The two halves have a fit each, so the error is never less than the one that their
-    difference tells.
+    The groups' own spread (Liang and Zeger, Biometrika 1986) ignores the variance of the fits. The two halves have a fit
+    each, so the error is never less than the one that their difference implies.
 
     Args:
         influence: ``(G,)`` float64, what each group adds to the mean less what an average one adds.
         means: ``(2,)`` float64, mean of each half.
-        sizes: ``(2,)`` float64, rows of each half; 0 where there is none.
+        sizes: ``(2,)`` float64, rows of each half; 0 if there is none.
     """
-    within = spread(influence)
+    within = standard_error(influence)
     if bool((sizes == 0).any()):
         return within
     between = (sizes / sizes.sum()).square().sum() * (means[0] - means[1]).square() / 2
     return max(within, float(between.sqrt()))
 
 
-def spread(influence: Tensor) -> float:
+def standard_error(influence: Tensor) -> float:
     """Standard error of a mean from what each group adds to it less what an average one adds, ``(G,)`` float64."""
     return math.sqrt(len(influence) / (len(influence) - 1) * float(influence.square().sum()))
 
