@@ -3,8 +3,7 @@ import torch
 import torchaudio
 
 from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_HASH, fingerprint
-from tests.helpers.copies import chords, copies
-from tests.helpers.support import SAMPLE_RATE
+from tests.helpers.speech import SAMPLE_RATE, chords, copies
 
 
 def speech_like(count=6, seconds=3.0, rate=16000, seed=0):

@@ -1,224 +1,67 @@
-"""The null control in Lightning runs: it fires on copies, is silent without them, and changes nothing else. On several
-processes it is checked with all other values, in test_distributed.py.
-"""
+"""The pieces of the null control; whole runs are in tests/integration/test_null_control.py."""
 
-import warnings
-
-import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_mi import MIBoundCallback
+from lightning_mi.controls.fingerprints import fingerprint
+from lightning_mi.controls.null_control import NullControl, NullFinding, fingerprint_utterances
 from lightning_mi.inputs.batches import Waveforms
-from tests.helpers.copies import chords, copies
-from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer
-
-COUNT = 200
-CLEAN = chords(COUNT, seed=2)
-DOUBLED = torch.cat([CLEAN, copies(CLEAN)])
-LOUD = DOUBLED.square().mean(dim=1).quantile(0.9)
+from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
+from lightning_mi.metrics.bounds import NullBound
+from tests.helpers.histories import estimate
+from tests.helpers.speech import SAMPLE_RATE, chords, copies
 
 
-def callback(**arguments):
-    settings = {"num_clusters": 16, "sample_rate": SAMPLE_RATE, "input_baseline": False}
-    return MIBoundCallback(**(settings | arguments))
+@pytest.mark.parametrize(("bound", "stderr", "leaks"), [(0.3, 0.01, True), (0.3, 0.2, False), (5e-4, 1e-6, False)])
+def test_a_leak_is_above_three_standard_errors_and_a_thousandth(bound, stderr, leaks):
+    assert NullFinding(estimate(bound, stderr), 0, 100).leaks == leaks
 
 
-def validate(x, batch_size=32, module=None, **arguments):
-    """What was logged, and what the callback warned of."""
-    torch.manual_seed(0)
-    trainer = quiet_trainer(callbacks=[callback(**arguments)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        module = TinySpeechModel() if module is None else module
-        trainer.validate(module, loader(x, batch_size=batch_size), verbose=False)
-    logged = {name: value.item() for name, value in trainer.callback_metrics.items() if "mi_bound" in name}
-    return logged, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+def test_messages_name_both_metrics_and_the_near_duplicates():
+    leak = NullFinding(estimate(0.3, 0.01), 7, 100).message("val/mi_bound", "mi_bound/null")
+    assert "mi_bound/null is 0.300 ± 0.010 nats and should be 0" in leak
+    assert "val/mi_bound may be too high" in leak
+    assert "7 of 100 utterances share sound" in leak
+    assert NullFinding(estimate(0.0, 0.01), 1, 100).message("val/mi_bound", "mi_bound/null") is None
+    assert "7 of 100" in NullFinding(estimate(0.0, 0.01), 7, 100).message("val/mi_bound", "mi_bound/null")
 
 
-def of_original(batch):
-    """The same group for an utterance and its copy, found by the loudest tone."""
-    tones = torch.fft.rfft(batch[:, :1000]).abs()
-    loudest = tones.topk(8, dim=1).indices.sort(dim=1).values
-    return Waveforms(batch, None, (loudest * 500 ** torch.arange(7, -1, -1)[None] % (2**61 - 1)).sum(dim=1))
+def segments_of(x):
+    lengths = torch.full((len(x),), x.shape[1])
+    return SegmentSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(Waveforms(x, lengths)), lengths
 
 
-def test_silent_without_copies():
-    logged, said = validate(CLEAN)
-    assert logged["mi_bound/null"] <= 3 * logged["mi_bound/null_stderr"]
-    assert logged["mi_bound/null"] < 0.01
-    assert not said
+def test_every_segment_has_the_fingerprint_of_its_utterance():
+    x = chords(12, seconds=2.0)
+    segments, lengths = segments_of(x)
+    some = segments.select(torch.arange(12) % 3 == 0)
+    found = fingerprint_utterances(some, Waveforms(x, lengths), SAMPLE_RATE)
+    assert torch.equal(found.fingerprints, fingerprint(x, lengths, SAMPLE_RATE)[some.rows])
 
 
-def test_fires_on_utterances_that_were_duplicated():
-    logged, (said,) = validate(DOUBLED)
-    assert logged["mi_bound/pairs"] == 2 * COUNT
-    assert logged["mi_bound/null"] > 4 * logged["mi_bound/null_stderr"] > 0
-    assert f"mi_bound/null is {logged['mi_bound/null']:.3f} ± {logged['mi_bound/null_stderr']:.3f} nats" in said
-    assert f"{2 * COUNT} of {2 * COUNT} utterances share sound with one of another group" in said
-    for cause in ("duplicated utterances", "leaked padding", "a group key that is too fine"):
-        assert cause in said
+def test_copies_are_one_cluster_and_are_counted_if_no_group_holds_them():
+    original = chords(10, seconds=2.0)
+    x = torch.cat([original, copies(original[:4])])
+    segments, lengths = segments_of(x)
+    found = fingerprint_utterances(segments, Waveforms(x, lengths), SAMPLE_RATE)
+    z = torch.randn(14, 2, 3)
+    control = NullControl(z, found.groups, found.keys, found.utterances, found.fingerprints)
+    clusters, duplicates, utterances = control.near_duplicates()
+    assert (duplicates, utterances) == (8, 14)
+    assert len(clusters.unique()) == 10
+    rows = found.rows.tolist()
+    for number in range(4):
+        assert clusters[rows.index(number)] == clusters[rows.index(10 + number)]
+    together = torch.cat([torch.arange(10), torch.arange(4)])[found.rows]
+    assert NullControl(z, together, found.keys, found.utterances, found.fingerprints).near_duplicates()[1] == 0
+    metric = control.metric(clusters, lambda: NullBound(num_clusters=2))
+    assert torch.equal(torch.cat(metric.near_duplicates), clusters)
+    assert torch.equal(torch.cat(metric.z_b), z[:, 1])
 
 
-def test_copies_are_seen_whatever_the_model_hears():
-    class Deaf(TinySpeechModel):
-        def forward(self, x):
-            return 0 * super().forward(x)
-
-    logged, _ = validate(DOUBLED)
-    again, (said,) = validate(DOUBLED, module=Deaf())
-    assert again["val/mi_bound"] == 0
-    assert again["mi_bound/null"] == logged["mi_bound/null"]
-    assert "should be 0" in said
-    alone, _ = validate(DOUBLED, module=Deaf(), input_baseline=True, pooling="boundary", channels="independent")
-    assert alone["mi_bound/null"] > 4 * alone["mi_bound/null_stderr"]
-
-
-def test_silent_where_groups_keep_copies_together():
-    logged, said = validate(DOUBLED, batch_to_waveforms=of_original)
-    assert logged["mi_bound/null"] <= 3 * logged["mi_bound/null_stderr"]
-    assert not said
-
-
-def test_exact_copies_are_one_utterance():
-    logged, said = validate(torch.cat([CLEAN, CLEAN]))
-    once, _ = validate(CLEAN)
-    assert not said
-    for name in ("mi_bound/pairs", "mi_bound/null", "val/mi_bound"):
-        assert logged[name] == pytest.approx(once[name], abs=1e-5)
-
-
-def test_a_few_copies_are_no_warning(monkeypatch):
-    told = []
-    monkeypatch.setattr("lightning_mi.callback.rank_zero_info", told.append)
-    logged, said = validate(torch.cat([CLEAN, copies(CLEAN[:6])]))
-    assert logged["mi_bound/null"] <= 3 * logged["mi_bound/null_stderr"]
-    assert not said
-    assert any("12 of 206 utterances share sound" in str(message) for message in told)
-
-
-def test_the_bound_is_what_it_is_without_the_control():
-    logged, _ = validate(DOUBLED)
-    plain, said = validate(DOUBLED, null_control=False)
-    assert not said
-    assert "mi_bound/null" not in plain
-    for name in plain.keys() - {"mi_bound/seconds"}:
-        assert logged[name] == plain[name]
-
-
-@pytest.mark.parametrize("when", [1, 3])
-def test_a_failing_sketch_does_not_take_the_bound_with_it(monkeypatch, when):
-    from lightning_mi.controls.fingerprints import fingerprint
-
-    calls = []
-
-    def fails_later(*arguments):
-        calls.append(1)
-        if len(calls) == when:
-            raise RuntimeError("no such transform here")
-        return fingerprint(*arguments)
-
-    monkeypatch.setattr("lightning_mi.callback.sketch", fails_later)
-    logged, (said,) = validate(DOUBLED)
-    plain, _ = validate(DOUBLED, null_control=False)
-    assert len(calls) == when
-    assert logged["val/mi_bound"] == plain["val/mi_bound"]
-    assert "mi_bound/null" not in logged
-    assert "logs no null: RuntimeError: no such transform here" in said
-
-
-def test_a_failing_sketch_and_pairs_that_are_dropped(monkeypatch):
-    """What was kept for the null until then is not taken for the numbers of all pairs."""
-    from lightning_mi.controls.fingerprints import fingerprint
-
-    class Broken(TinySpeechModel):
-        def forward(self, x):
-            z = super().forward(x)
-            return torch.where(x.square().mean(dim=1)[:, None, None] > LOUD, torch.nan, z)
-
-    calls = []
-
-    def fails_later(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise RuntimeError("no such transform here")
-        return fingerprint(*arguments)
-
-    monkeypatch.setattr("lightning_mi.callback.sketch", fails_later)
-    arguments = {"pooling": "boundary", "channels": "shared"}
-    logged, _ = validate(DOUBLED, module=Broken(), **arguments)
-    torch.manual_seed(0)
-    plain, _ = validate(DOUBLED, module=Broken(), null_control=False, **arguments)
-    assert 0 < logged["mi_bound/skipped"] == plain["mi_bound/skipped"]
-    assert logged["mi_bound/pairs"] == plain["mi_bound/pairs"] > 50
-    assert "mi_bound/null" not in logged
-
-
-def test_a_failing_estimate_does_not_take_the_bound_with_it(monkeypatch):
-    def fails(*arguments, **more):
-        raise ValueError("not today")
-
-    monkeypatch.setattr("lightning_mi.metrics.bounds.null_bound", fails)
-    logged, (said,) = validate(CLEAN)
-    assert logged["val/mi_bound"] > 0
-    assert "logs no null: ValueError: not today" in said
-
-
-def test_order_and_size_of_batches_do_not_matter():
-    logged, _ = validate(DOUBLED)
-    order = torch.randperm(2 * COUNT, generator=torch.Generator().manual_seed(0))
-    again, _ = validate(DOUBLED[order], batch_size=17)
-    for name in ("mi_bound/null", "mi_bound/null_stderr"):
-        assert again[name] == pytest.approx(logged[name], abs=1e-5)
-
-
-class Nulls(pl.Callback):
-    def __init__(self):
-        self.seen = []
-
-    def on_validation_end(self, trainer, pl_module):
-        if not trainer.sanity_checking:
-            self.seen.append(trainer.callback_metrics["mi_bound/null"].item())
-
-
-def fit(folder, epochs, one, **settings):
-    torch.manual_seed(0)
-    nulls = Nulls()
-    saves = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
-    trainer = quiet_trainer(callbacks=[one, nulls, saves], max_epochs=epochs, enable_checkpointing=True)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer.fit(TinySpeechModel(), loader(CLEAN[:32]), loader(DOUBLED), **settings)
-    return nulls.seen, [str(w.message) for w in caught if "should be 0" in str(w.message)]
-
-
-def test_measured_and_warned_of_once_a_run_and_remembered_in_its_checkpoints(tmp_path, monkeypatch):
-    from lightning_mi.estimator.shuffled_bound import null_bound
-
-    measured = []
-    monkeypatch.setattr(
-        "lightning_mi.metrics.bounds.null_bound", lambda **rows: measured.append(1) or null_bound(**rows)
+def test_a_process_without_pairs_has_none_to_add():
+    none = torch.empty(0, dtype=torch.int64)
+    metric = NullControl(None, none, none, none, none.new_empty(0, 64)).metric(
+        none, lambda: NullBound(num_clusters=2)
     )
-    one = callback()
-    seen, said = fit(tmp_path, 3, one)
-    assert len(measured) == len(said) == 1
-    assert seen == [seen[0]] * 3
-    assert seen[0] > 0.05
-    ((position, reading),) = one._memory.history.references()["null"]
-    assert position == 0
-    assert reading.bound == pytest.approx(seen[0], abs=1e-4)
-    resumed = callback()
-    again, said = fit(tmp_path, 5, resumed, ckpt_path=tmp_path / "epoch=2.ckpt")
-    assert again == [seen[0]] * 2
-    assert len(measured) == 1
-    assert not said
-    assert resumed._memory.history.references().keys() == {"null"}
-
-
-def test_a_checkpoint_from_before_there_was_a_null():
-    one = callback()
-    state = one.state_dict()
-    del state["memory"]["null"]
-    one.load_state_dict(state)
-    assert one._memory.null is None
+    assert metric.z_a == []

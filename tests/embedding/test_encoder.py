@@ -12,7 +12,7 @@ from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.outputs import frames_in_output
 from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.structure import UnknownStructureError
-from tests.helpers.support import SMALL_WAV2VEC2, hubert_pretrain, transformers_config
+from tests.helpers.library_models import SMALL_WAV2VEC2, hubert_pretrain, transformers_config
 
 WAVES = torch.randn(3, 2000)
 

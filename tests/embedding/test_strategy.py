@@ -12,16 +12,14 @@ from torchaudio.models.wav2vec2.components import EncoderLayer
 
 from lightning_mi import MIBoundCallback
 from lightning_mi.embedding.strategy import StrategyForward
-from tests.helpers.processes import in_processes
-from tests.helpers.support import (
-    PAPER,
-    SAMPLE_RATE,
-    TinySpeechModel,
-    hubert_pretrain,
-    loader,
-    quiet_trainer,
-    utterances,
-)
+from lightning_mi.failures import Failures
+from lightning_mi.inputs.batches import Waveforms
+from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
+from tests.helpers.distributed import in_processes
+from tests.helpers.library_models import hubert_pretrain
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.run_callback import PAPER
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 VALIDATION = utterances(240)
 VALIDATION[1::2, 500:] = 0  # the second process has no usable utterance at all
@@ -192,7 +190,42 @@ def test_the_call_goes_through_the_wrapper_of_a_sharded_strategy_only():
         trainer._accelerator_connector.strategy = double
         double._lightning_module, double.model = module, Wrapper()
         called.clear()
-        access = StrategyForward(trainer, module)
-        assert access(lambda x: x + 1, torch.ones(2)).tolist() == [2, 2]
-        assert access.in_lockstep is through
+        forward = StrategyForward(trainer, module, seed=0, segment_shape=None)
+        assert forward(lambda x: x + 1, torch.ones(2)).tolist() == [2, 2]
+        assert forward.in_lockstep is through
         assert called == ([(double.model, module)] if through else [])
+
+
+class Answer:
+    """An encoder that records what it is called with."""
+
+    def __init__(self, error=None):
+        self.shapes, self.error = [], error
+
+    def run(self, waveforms, forward):
+        self.shapes.append(tuple(waveforms.shape))
+        if self.error is not None:
+            raise self.error
+        return {"output": waveforms}
+
+
+def segments_of(x):
+    return SegmentSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)(
+        Waveforms(x, torch.full((len(x),), x.shape[1]))
+    )
+
+
+def test_no_call_is_larger_than_the_batch_and_the_first_error_ends_them():
+    x = utterances(6, seconds=1.5)
+    segments = segments_of(x)
+    forward = StrategyForward(quiet_trainer(), Plain(), seed=0, segment_shape=None)
+    encoder, failures = Answer(), Failures()
+    parts = list(forward.encode(encoder, segments, failures))
+    assert sum(len(part.keys) for part, _ in parts) == 6
+    assert all(rows * 500 <= x.numel() for rows, _ in encoder.shapes)
+    assert forward.has_called
+    broken = Answer(RuntimeError("out of something"))
+    assert list(forward.encode(broken, segments, failures)) == []
+    assert len(broken.shapes) == 1
+    assert failures.reason == "RuntimeError: out of something"
+    assert list(forward.encode(encoder, None, failures)) == []

@@ -12,8 +12,10 @@ from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.labels import labels_at, parse_labels
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from lightning_mi.inputs.structure import UnknownStructureError
-from tests.helpers.processes import in_processes
-from tests.helpers.support import PAPER, SAMPLE_RATE, TinySpeechModel, quiet_trainer, utterances
+from tests.helpers.distributed import in_processes
+from tests.helpers.models import TinySpeechModel, quiet_trainer
+from tests.helpers.run_callback import PAPER
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 Batch = namedtuple("Batch", ["wav", "speaker"])
 

@@ -9,11 +9,9 @@ import torch
 from torch.multiprocessing import ProcessRaisedException
 
 from lightning_mi import MIBoundCallback, mi_bound
-from lightning_mi.failures import NoEstimateError
-from lightning_mi.validation.epoch import ValidationEpoch, _describe
-from tests.helpers.copies import chords, copies
-from tests.helpers.processes import in_processes
-from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.distributed import in_processes
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import SAMPLE_RATE, chords, copies, utterances
 
 
 def rank():
@@ -168,25 +166,6 @@ def test_an_exception_on_one_process_ends_the_run_with_it(tmp_path, module):
     with pytest.raises(ProcessRaisedException, match="lost a cable"):
         in_processes(2, tmp_path, validate_or_fail, module)
     assert time.monotonic() - start < 120  # gloo would wait for half an hour
-
-
-def test_the_exception_is_raised_where_it_was_met_and_named_elsewhere():
-    def settle(error, everyone):
-        epoch = ValidationEpoch.__new__(ValidationEpoch)
-        epoch.error = error
-        epoch._settle(everyone)
-
-    broken, odd = RuntimeError("lost a cable"), ValueError("odd file")
-    fine, fails, is_odd, idle = (True, None), (True, _describe(broken)), (True, _describe(odd)), (False, None)
-    settle(None, [fine, fine, idle])
-    with pytest.raises(RuntimeError) as raised:
-        settle(broken, [fine, fails])
-    assert raised.value is broken
-    with pytest.raises(RuntimeError, match=r"Another process failed.*RuntimeError: lost a cable"):
-        settle(None, [fine, fails])
-    for everyone in ([fine, is_odd], [fails, fails], [fails, idle], [fails, is_odd]):
-        with pytest.raises(NoEstimateError):
-            settle(broken, everyone)
 
 
 def fit(with_it):

@@ -16,7 +16,9 @@ from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from lightning_mi.ranking.rank import rank_models
 from lightning_mi.validation.epoch import ValidationEpoch
-from tests.helpers.support import PAPER, SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.run_callback import PAPER
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 FRAME = 32
 RATE = SAMPLE_RATE / FRAME  # 31.25 frames a second

@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_mi import MIBoundCallback
-from tests.helpers.support import PAPER, quiet_trainer
+from tests.helpers.models import quiet_trainer
+from tests.helpers.run_callback import PAPER
 
 RATE, EPOCHS, RUNS = 1000, 2, 100
 

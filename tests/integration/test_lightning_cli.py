@@ -3,7 +3,8 @@
 import lightning.pytorch as pl
 import pytest
 
-from tests.helpers.support import TinySpeechModel, loader, utterances
+from tests.helpers.models import TinySpeechModel, loader
+from tests.helpers.speech import utterances
 
 pytest.importorskip("jsonargparse")
 from lightning.pytorch.cli import LightningCLI

@@ -21,7 +21,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from lightning_mi import MIBoundCallback
-from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 TRAINING, VALIDATION = utterances(72, seed=1), utterances(40, seed=2)
 
@@ -272,7 +273,8 @@ import hashlib, random, sys, warnings
 import lightning.pytorch as pl, torch
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
-from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.speech import SAMPLE_RATE, utterances
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
 callbacks = []
 if sys.argv[1] == "with":
     from lightning_mi import MIBoundCallback

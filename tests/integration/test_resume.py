@@ -8,7 +8,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_mi import MIBoundCallback
-from tests.helpers.support import PAPER, SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.run_callback import PAPER
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 EPOCHS = 6
 

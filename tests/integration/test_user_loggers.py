@@ -9,7 +9,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_mi import MIBoundCallback
-from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 pytest.importorskip("matplotlib")
 

@@ -5,7 +5,7 @@ import torch
 from torchmetrics import MetricCollection
 
 from lightning_mi import MIBound, mi_bound
-from tests.helpers.processes import in_processes
+from tests.helpers.distributed import in_processes
 
 
 def pairs(num=400, dim=4):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers.support import TinySpeechModel
+from tests.helpers.models import TinySpeechModel
 from tests.ranking.models import rank, three_models
 
 

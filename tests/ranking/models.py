@@ -7,7 +7,9 @@ from lightning.pytorch import Trainer
 
 from lightning_mi import MIBoundCallback
 from lightning_mi.ranking import rank_models
-from tests.helpers.support import PAPER, SAMPLE_RATE, TinySpeechModel, loader, utterances
+from tests.helpers.models import TinySpeechModel, loader
+from tests.helpers.run_callback import PAPER
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 COUNT = 200
 

@@ -3,12 +3,8 @@ import torch
 
 from lightning_mi.ranking.checkpoints import Checkpoint, UnreadableCheckpointError, find_checkpoints
 from lightning_mi.ranking.report import format_ranking
-from tests.helpers.support import (
-    TinySpeechModel,
-    loader,
-    quiet_trainer,
-    utterances,
-)
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import utterances
 from tests.ranking.models import rank, saved
 
 UNREADABLE = {

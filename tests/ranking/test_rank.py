@@ -11,16 +11,10 @@ from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from lightning_mi.ranking.report import format_ranking, plot_ranking
-from tests.helpers.support import (
-    PAPER,
-    SAMPLE_RATE,
-    SMALL_WAV2VEC2,
-    TinySpeechModel,
-    loader,
-    quiet_trainer,
-    transformers_config,
-    utterances,
-)
+from tests.helpers.library_models import SMALL_WAV2VEC2, transformers_config
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.run_callback import PAPER
+from tests.helpers.speech import SAMPLE_RATE, utterances
 from tests.ranking.models import COUNT, rank, three_models
 
 

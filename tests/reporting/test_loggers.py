@@ -15,7 +15,8 @@ from lightning_mi import MIBoundCallback
 from lightning_mi.reporting.history import History
 from lightning_mi.reporting.loggers import FigureLogger
 from tests.helpers.histories import history
-from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import SAMPLE_RATE, utterances
 
 pytest.importorskip("matplotlib")
 

@@ -1,4 +1,4 @@
-"""Utterances that can be told from one another, and copies of them."""
+"""Synthetic speech for tests: utterances with a voice, chords that no two share, and near-duplicates of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-from tests.helpers.support import SAMPLE_RATE
+SAMPLE_RATE = 1000
+
+
+def utterances(count: int, seconds: float = 2.0, seed: int = 0) -> Tensor:
+    """``(count, T)`` noise whose colour (a "voice") lasts for the utterance: segments share it and nothing else."""
+    generator = torch.Generator().manual_seed(seed)
+    length = round(seconds * SAMPLE_RATE)
+    time = torch.arange(length) / SAMPLE_RATE
+    pitch = 20 + 300 * torch.rand(count, 1, generator=generator)
+    phase = 2 * math.pi * torch.rand(count, 1, generator=generator)
+    noise = 0.3 * torch.randn(count, length, generator=generator)
+    return torch.sin(2 * math.pi * pitch * time + phase) + noise
 
 
 def chords(count: int, seconds: float = 1.2, seed: int = 0) -> Tensor:

@@ -1,0 +1,370 @@
+"""What goes wrong is an error before training, and one warning without a value during it."""
+
+import csv
+import math
+import warnings
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_mi import MIBoundCallback
+from tests.helpers.models import TinySpeechModel, Utterances, loader, quiet_trainer
+from tests.helpers.run_callback import mi_callback, validate
+from tests.helpers.speech import utterances
+
+DETAILS = (
+    "stderr",
+    "entropy",
+    "cross_entropy",
+    "ceiling",
+    "active_clusters",
+    "pairs",
+    "skipped",
+    "seconds",
+)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"num_clusters": 0}, ValueError, "`num_clusters` must be at least 1, got 0"),
+        ({"num_clusters": "64"}, TypeError, "`num_clusters` must be an int, got '64'"),
+        ({"max_pairs": 0}, ValueError, "`max_pairs`"),
+        ({"pairs_per_utterance": 0}, ValueError, "`pairs_per_utterance`"),
+        ({"segment_seconds": 0}, ValueError, "`segment_seconds` must be positive"),
+        ({"segment_seconds": -0.5}, ValueError, "`segment_seconds` must be positive"),
+        ({"segment_seconds": float("nan")}, ValueError, "`segment_seconds`"),
+        ({"segment_seconds": "0.5"}, TypeError, "`segment_seconds` must be a number"),
+        ({"gap_seconds": -1}, ValueError, "`gap_seconds` must not be negative"),
+        ({"sample_rate": 0}, ValueError, "`sample_rate`"),
+        ({"sample_rate": "16k"}, TypeError, "`sample_rate` must be a number of samples"),
+        ({"pooling": "max"}, ValueError, "`pooling` must be one of .* got 'max'"),
+        ({"channels": "mine"}, ValueError, "`channels` must be one of .* got 'mine'"),
+        (
+            {"channels": "independent", "time_dim": 1},
+            ValueError,
+            "`channels='independent'` changes waveforms, got feature sequences",
+        ),
+        ({"every_n_epochs": 0}, ValueError, "`every_n_epochs`"),
+        ({"seed": None}, TypeError, "`seed`"),
+        ({"log_name": ""}, ValueError, "`log_name`"),
+        ({"batch_to_waveforms": "x"}, TypeError, "`batch_to_waveforms` must be callable"),
+    ],
+)
+def test_bad_arguments_are_named(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        MIBoundCallback(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"embed": "encoder"}, "`embed` must name.*nearest names are"),
+        ({"layers": ["encoder.*"]}, "`layers` must name.*"),
+    ],
+)
+def test_unknown_names_are_errors_before_the_first_batch(kwargs, message):
+    class NoBatch(Utterances):
+        def __getitem__(self, index):
+            raise AssertionError("a batch was loaded")
+
+    trainer = quiet_trainer(callbacks=[mi_callback(**kwargs)])
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(
+            TinySpeechModel(), DataLoader(NoBatch(torch.zeros(4, 4))), DataLoader(NoBatch(torch.zeros(4, 4)))
+        )
+
+
+def test_unknown_names_are_errors_before_the_first_batch_of_a_module_that_is_made_late():
+    class Late(TinySpeechModel):
+        def configure_model(self):
+            self.late = nn.Linear(16, 16)
+
+        def encode(self, x):
+            return self.late(self(x))
+
+    trainer = quiet_trainer(callbacks=[mi_callback(layers=["late"], embed="encode")])
+    trainer.fit(Late(), loader(utterances(32)), loader(utterances(64)))
+    assert trainer.callback_metrics["mi_bound/pairs"] == 64
+    trainer = quiet_trainer(callbacks=[mi_callback(layers=["never"])], num_sanity_val_steps=0)
+    with pytest.raises(ValueError, match=r"`layers` must name.*'never'"):
+        trainer.fit(Late(), loader(utterances(32)), loader(utterances(64)))
+
+
+def test_prediction_needs_no_encoder():
+    class Headless(pl.LightningModule):
+        def predict_step(self, batch, batch_idx):
+            return batch.sum()
+
+    assert len(quiet_trainer(callbacks=[mi_callback()]).predict(Headless(), loader(utterances(64)))) == 2
+
+
+def two_waveforms(count=64):
+    x = utterances(count)
+    return DataLoader([(row, row.flip(0)) for row in x], batch_size=16)
+
+
+class TwoWaveforms(TinySpeechModel):
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch[0])
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_an_unknown_batch_is_an_error_in_the_sanity_check():
+    trainer = quiet_trainer(callbacks=[mi_callback()])
+    with pytest.raises(ValueError, match=r"batch\[1\]: Tensor of shape \(16, 2000\)(.|\n)*batch_to_waveforms="):
+        trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
+    trainer = quiet_trainer(callbacks=[mi_callback(batch_to_waveforms=lambda batch: batch[0])])
+    trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
+    assert trainer.callback_metrics["mi_bound/pairs"] == 64
+
+
+def test_an_unknown_batch_is_one_warning_once_training_has_begun():
+    trainer = quiet_trainer(callbacks=[mi_callback()], num_sanity_val_steps=0, max_epochs=3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
+    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    assert len(said) == 1
+    assert "batch_to_waveforms=" in said[0]
+    assert trainer.current_epoch == 3
+    assert "val/mi_bound" not in trainer.callback_metrics
+
+
+def test_any_exception_is_raised_in_the_sanity_check():
+    trainer = quiet_trainer(callbacks=[mi_callback()])
+    with pytest.raises(RuntimeError, match="out of something"):
+        trainer.fit(Broken(raises), loader(utterances(32)), loader(utterances(64)))
+
+
+class Changes(TinySpeechModel):
+    """Goes by another name from the second epoch on."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.encoder = self.rnn
+            del self.rnn
+
+    def forward(self, x):
+        return (self.rnn if hasattr(self, "rnn") else self.encoder)(self.spectrum(x))[0]
+
+
+def test_a_module_that_changes_while_it_trains_is_one_warning():
+    trainer = quiet_trainer(callbacks=[mi_callback(layers=["rnn"])], max_epochs=4)
+    with pytest.warns(UserWarning, match=r"logs no value: `layers` must name.*'rnn'") as caught:
+        trainer.fit(Changes(), loader(utterances(32)), loader(utterances(64)))
+    assert sum("logs no value" in str(w.message) for w in caught) == 1
+    assert trainer.current_epoch == 4
+
+
+class Broken(TinySpeechModel):
+    """Its embeddings go through ``damage``."""
+
+    def __init__(self, damage):
+        super().__init__()
+        self.damage = damage
+
+    def forward(self, x):
+        return self.damage(super().forward(x))
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def nan_in_some(z):
+    z = z.clone()
+    z[::10] = float("nan")  # an anchor in every fifth pair
+    return z
+
+
+def infinity_in_one(z):
+    z = z.clone()
+    z[1, 0, 3] = float("inf")
+    return z
+
+
+def outlier_of_1e8(z):
+    z = z.clone()
+    if len(z) == 2 * 8:  # the last batch, and no other
+        z[4] = 1e8
+    return z
+
+
+STATES = {
+    "zero": lambda z: torch.zeros_like(z),
+    "constant": lambda z: torch.full_like(z, 3.0),
+    "constant but for rounding": lambda z: 3.0 + 1e-7 * z,
+    "rank one": lambda z: z.sum(dim=-1, keepdim=True).expand_as(z),
+    "exploding": lambda z: z * 1e6,
+    "vanishing": lambda z: z * 1e-6,
+    "vanishing further": lambda z: z * 1e-30,
+    "NaN in some": nan_in_some,
+    "infinity in some": infinity_in_one,
+    "an outlier of 1e8": outlier_of_1e8,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_models_in_every_state(state):
+    logged, said = validate(Broken(STATES[state]))
+    assert all(math.isfinite(value) for value in logged.values())
+    lost = {"NaN in some": 44, "infinity in some": 7}.get(state, 0)  # in 6 batches of 32 and one of 8
+    assert logged["mi_bound/pairs"] == 200 - lost
+    assert logged["mi_bound/skipped"] == lost
+    assert len(said) == bool(lost)
+    if state in ("zero", "constant", "constant but for rounding"):
+        assert logged["val/mi_bound"] == 0
+        assert logged["mi_bound/active_clusters"] == 1
+    else:
+        healthy, _ = validate(Broken(lambda z: z))
+        share = 0.1 if state == "rank one" else 0.75
+        assert logged["val/mi_bound"] > share * healthy["val/mi_bound"] > 0.1
+
+
+def raises(z):
+    raise RuntimeError("out of something")
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "said"),
+    [
+        (lambda: Broken(lambda z: z * float("nan")), None, "200 with NaN or infinity"),
+        (lambda: Broken(raises), None, "RuntimeError: out of something"),
+        (lambda: Broken(lambda z: z[:5]), None, "Cannot tell which part of the output"),
+        (lambda: Broken(lambda z: z[:, :0]), None, "Cannot tell which part of the output"),
+        (lambda: Broken(lambda z: z[..., : 3 + (len(z) == 64)]), None, "the same shape in all batches"),
+        (None, lambda: utterances(100, seconds=0.9), "0 usable pairs of segments, 100 utterances left out"),
+        (None, lambda: torch.zeros(100, 2000), "100 too short"),
+        (None, lambda: utterances(1), "1 usable pairs"),
+        (None, lambda: utterances(3).repeat(10, 1), "3 usable pairs"),
+    ],
+)
+def test_nothing_usable_is_one_warning_and_no_value(module, data, said):
+    callbacks = [mi_callback()]
+    trainer = quiet_trainer(callbacks=callbacks, max_epochs=2, num_sanity_val_steps=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(
+            TinySpeechModel() if module is None else Quiet(module()),
+            loader(utterances(32)),
+            loader(utterances(200) if data is None else data()),
+        )
+    messages = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    assert len(messages) == 1
+    assert said in messages[0]
+    assert not any("mi_bound" in name for name in trainer.callback_metrics)
+
+
+class Recovers(TinySpeechModel):
+    """Its embeddings are NaN in the first and the fourth epoch."""
+
+    def forward(self, x):
+        nan = self.trainer.validating or self.trainer.evaluating
+        return super().forward(x) * (float("nan") if nan and self.current_epoch in (0, 3) else 1.0)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/mi_bound"}}
+
+
+def test_monitors_survive_an_epoch_without_a_value(tmp_path):
+    logger = CSVLogger(tmp_path)
+    saves = ModelCheckpoint(
+        tmp_path / "saved", filename="{epoch}", monitor="val/mi_bound", mode="max", save_top_k=4
+    )
+    stopping = EarlyStopping("val/mi_bound", mode="max", patience=5, strict=True)
+    trainer = quiet_trainer(
+        callbacks=[mi_callback(), saves, stopping], max_epochs=6, enable_checkpointing=True, logger=logger
+    )
+    with pytest.warns(UserWarning, match=r"logs no value: 0 usable pairs.*200 with NaN") as caught:
+        trainer.fit(Recovers(), loader(utterances(64, seed=1)), loader(utterances(200)))
+    assert sum("logs no value" in str(w.message) for w in caught) == 1
+    assert trainer.current_epoch == 6
+    scores = {path.split("epoch=")[1]: score.item() for path, score in saves.best_k_models.items()}
+    assert scores.keys() == {f"{epoch}.ckpt" for epoch in (1, 2, 4, 5)}  # never the broken ones
+    assert min(scores.values()) > 0.1
+    logger.finalize("success")
+    rows = list(csv.DictReader((tmp_path / "lightning_logs/version_0/metrics.csv").open()))
+    assert [int(row["epoch"]) for row in rows if row.get("val/mi_bound")] == [1, 2, 4, 5]  # nothing was logged
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments"),
+    [
+        (utterances(1, seconds=9.0), {"pairs_per_utterance": 5}),
+        (
+            utterances(5),
+            {"batch_to_waveforms": lambda x: (x, torch.full((len(x),), 2000), torch.full((len(x),), 7))},
+        ),
+    ],
+)
+def test_one_group_is_a_warning(data, arguments):
+    logged, said = validate(data=loader(data), **arguments)
+    assert not any("mi_bound" in name for name in logged)
+    (message,) = said
+    assert "all 5 usable pairs of segments are of one group" in message
+
+
+@pytest.mark.parametrize(("count", "clusters"), [(4, 1), (10, 1), (16, 2), (40, 4)])
+def test_few_pairs_lower_the_number_of_clusters(count, clusters):
+    logged, said = validate(data=loader(utterances(count)))
+    assert logged["mi_bound/ceiling"] == pytest.approx(math.log(clusters))
+    assert 0 <= logged["val/mi_bound"] <= math.log(clusters)
+    assert len(said) == 1
+    assert f"lowers `num_clusters` from 8 to {clusters}: {count} pairs" in said[0]
+
+
+@pytest.mark.parametrize(("count", "clusters"), [(4, 1), (16, 2), (127, 4), (255, 4), (256, 8)])
+def test_the_number_of_clusters_suits_the_pairs(count, clusters):
+    logged, said = validate(data=loader(utterances(count)), num_clusters=None)
+    assert logged["mi_bound/pairs"] == count
+    assert logged["mi_bound/ceiling"] == pytest.approx(math.log(clusters))
+    assert not said  # nobody has asked for more
+
+
+class Quiet(TinySpeechModel):
+    """Trains a plain model, and is embedded by a broken one."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.broken = broken
+
+    def forward(self, x):
+        return self.broken(x) if self.trainer.validating or self.trainer.evaluating else super().forward(x)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+@pytest.mark.parametrize("channels", ["shared", "independent"])
+def test_skipped_utterances_are_said_once(channels):
+    x = utterances(200)
+    x[:20] = 0
+    x[20:50, 900:] = 0
+    trainer = quiet_trainer(callbacks=[mi_callback(channels=channels)], max_epochs=3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(x))
+    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    assert len(said) == 1
+    assert "leaves out 50 utterances: 50 too short, 0 silent" in said[0]
+    assert trainer.callback_metrics["mi_bound/skipped"] == 50
+    assert trainer.callback_metrics["mi_bound/pairs"] == 150
+
+
+def test_no_validation_loop_is_said():
+    with pytest.warns(UserWarning, match="has no validation loop"):
+        quiet_trainer(callbacks=[mi_callback()], limit_val_batches=0).fit(
+            TinySpeechModel(), loader(utterances(32))
+        )

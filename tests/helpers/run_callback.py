@@ -1,0 +1,113 @@
+"""One runner for the callback: a Trainer's validate, test or fit, and what it logged and warned."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_mi import MIBoundCallback, MIEstimate
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import SAMPLE_RATE, utterances
+
+# The paper's preset. What `utterances` share lasts for all of each, and means encode it best.
+PAPER = {"pooling": "mean", "quantizer": "kmeans", "channels": "shared"}
+
+
+@dataclass
+class Run:
+    """What came of a run.
+
+    Attributes:
+        logged: The last values of all metrics by name.
+        epochs: In ``fit``, the values after each validation.
+        warnings: Texts of the callback's warnings.
+        callback: The callback.
+        trainer: The Trainer.
+    """
+
+    logged: dict[str, float]
+    warnings: list[str]
+    callback: MIBoundCallback
+    trainer: pl.Trainer
+    epochs: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def bound(self) -> float:
+        """The primary bound."""
+        return self.logged["val/mi_bound"]
+
+    @property
+    def estimate(self) -> MIEstimate:
+        """The primary estimate."""
+        return next(iter(self.callback.estimates.values()))
+
+
+class _Recorder(pl.Callback):
+    """Keeps all metrics after each validation of a fit."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            metrics = trainer.logged_metrics | trainer.callback_metrics
+            self.epochs.append({name: float(value) for name, value in metrics.items()})
+
+
+def mi_callback(**arguments: Any) -> MIBoundCallback:
+    """The callback for `utterances`: the paper's preset with 8 clusters, unless ``arguments`` say otherwise."""
+    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | PAPER | arguments))
+
+
+def run_callback(
+    module: pl.LightningModule | None = None,
+    data: Any = None,
+    fn: str = "validate",
+    callback: MIBoundCallback | None = None,
+    train: Any = None,
+    trainer: dict[str, Any] | None = None,
+    callbacks: list[pl.Callback] | None = None,
+    ckpt_path: Any = None,
+    **arguments: Any,
+) -> Run:
+    """Run the callback once.
+
+    Args:
+        module: What is validated. ``None``: a :class:`TinySpeechModel`.
+        data: Validation utterances ``(N, T)`` or loaders. ``None``: 200 utterances.
+        fn: ``"validate"``, ``"test"`` or ``"fit"``.
+        callback: The callback. ``None``: :func:`mi_callback` of ``arguments``.
+        train: Training utterances or loader of ``"fit"``. ``None``: 64 utterances.
+        trainer: Further arguments of the Trainer.
+        callbacks: Further callbacks.
+        ckpt_path: What a ``"fit"`` resumes from.
+        arguments: Arguments of the callback.
+    """
+    module = TinySpeechModel() if module is None else module
+    callback = mi_callback(**arguments) if callback is None else callback
+    recorder = _Recorder()
+    made = quiet_trainer(callbacks=[callback, *(callbacks or []), recorder], **(trainer or {}))
+    data, train = _loaders(utterances(200) if data is None else data), _loaders(train)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if fn == "fit":
+            train = loader(utterances(64, seed=1)) if train is None else train
+            made.fit(module, train, data, ckpt_path=ckpt_path)
+        else:
+            getattr(made, fn)(module, data, verbose=False)
+    logged = {name: float(value) for name, value in made.callback_metrics.items()}
+    said = [str(each.message) for each in caught if "MIBoundCallback" in str(each.message)]
+    return Run(logged, said, callback, made, recorder.epochs)
+
+
+def validate(*args: Any, **kwargs: Any) -> tuple[dict[str, float], list[str]]:
+    """What :func:`run_callback` logged, and the warnings of the callback."""
+    run = run_callback(*args, **kwargs)
+    return run.logged, run.warnings
+
+
+def _loaders(data: Any) -> Any:
+    return loader(data) if hasattr(data, "ndim") else data
