@@ -3,10 +3,10 @@
     python examples/model_selection/report.py zoo=small
     python examples/model_selection/report.py zoo=small 'report.parts=[layers,clusters]'
 
-Each part goes to `report/<part>.md` in the zoo's folder. `zoo` also writes `checkpoints.csv` (every value of every
-checkpoint), `ranking.csv` (every score beside every task) and `model_selection.png`. `layers` needs score_layers.py.
-Other zoos that have a report can choose the settings (`report.chosen_in=[FOLDER]`), or be reported as one zoo with this
-one (`report.together_with=[FOLDER]`).
+Each part goes to `report/<part>.md` in the zoo's folder. `zoo` also writes `checkpoints.csv` (every value of
+every checkpoint), `ranking.csv` (every score beside every task) and `model_selection.png`. `layers` needs
+score_layers.py. Other zoos that have a report can choose the settings (`report.chosen_in=[FOLDER]`), or be
+reported as one zoo with this one (`report.together_with=[FOLDER]`).
 """
 
 from __future__ import annotations

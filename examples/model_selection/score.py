@@ -2,9 +2,9 @@
 
     python examples/model_selection/score.py zoo=small
 
-Of each checkpoint the accuracies go to `accuracies/`, the embeddings to `embeddings/` and the scores to `scores/` in
-the zoo's folder. What is there is not computed again; scores that are new in the grid are added. Delete `scores/` to
-score the kept embeddings anew.
+Each checkpoint's accuracies go to `accuracies/`, its embeddings to `embeddings/` and its scores to `scores/` in
+the zoo's folder. What is there is not computed again; scores that are new in the grid are added. Delete `scores/`
+to score the kept embeddings anew.
 """
 
 from __future__ import annotations

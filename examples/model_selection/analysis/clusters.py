@@ -34,9 +34,9 @@ def report(config: DictConfig, folder: Path) -> list[str]:
     segments = segment_cutter(config)(corpora(config).load(SCORE))
     normal = np.array([not each.run.degenerate for each in checkpoints])
     lines = [
-        f"{len(checkpoints)} checkpoints of `{config.folder}`, the callback's defaults but for the pooling and K. Each",
-        "cell: mean bound of the normal checkpoints in nats, Spearman's correlation with phones / speakers over all;",
-        f"means over {DRAWS} draws of utterances.",
+        f"{len(checkpoints)} checkpoints of `{config.folder}`, the callback's defaults but for the pooling and K.",
+        "Each cell: mean bound of the normal checkpoints in nats, and Spearman's correlation with phone / speaker",
+        f"accuracy over all; means over {DRAWS} draws of utterances.",
     ]
     for pooling in (BOUNDARY, MEAN):
         rows = []

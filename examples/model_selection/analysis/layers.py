@@ -75,7 +75,7 @@ def losses(layers: Layers, task: str) -> Floats:
 
 
 def ordered_pairs(layers: Layers, task: str) -> tuple[Floats, int]:
-    """Pairs of layers whose accuracies differ by :data:`CLEAR`: how many each score orders correctly, and how many.
+    """How many of the pairs of layers whose accuracies differ by :data:`CLEAR` each score orders correctly.
 
     Returns:
         ``(S,)``, with half a pair for each tie, and the number of pairs.

@@ -21,9 +21,9 @@ def report(config: DictConfig, folder: Path) -> list[str]:
     """Lines of the report: means over the zoos of what is measured within each."""
     folders = [config.folder, *config.report.together_with]
     return [
-        f"Means over {len(folders)} zoos, {', '.join(f'`{each}`' for each in folders)}. Each cell: Spearman's rank",
-        "correlation over all checkpoints, its mean over the normal runs within each, and the points of accuracy",
-        "that early stopping loses.",
+        f"Means over {len(folders)} zoos, {', '.join(f'`{each}`' for each in folders)}.",
+        "Each cell: Spearman's rank correlation over all checkpoints, its mean over the normal runs within each,",
+        "and the points of accuracy that early stopping loses.",
         "",
         *settings_table(read_all(config), config.report.patience),
     ]

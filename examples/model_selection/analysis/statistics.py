@@ -31,7 +31,7 @@ def spearman(scores: Floats, accuracy: Floats) -> Floats:
 
 
 def partial_spearman(scores: Floats, accuracy: Floats, other: Floats) -> Floats:
-    """Partial :func:`spearman` of ``scores`` ``(N, S)`` with ``accuracy`` ``(N,)``, controlled for ``other`` ``(N,)``.
+    """Partial :func:`spearman` of ``scores`` ``(N, S)`` with ``accuracy`` ``(N,)``, with ``other`` ``(N,)`` fixed.
 
     Example:
         >>> other = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -148,9 +148,9 @@ class Zoo:
                     yield runs
 
     def stopping_regret(self, patience: int) -> Floats:
-        """Early stopping within each normal run: accuracy of the best checkpoint minus that of the kept one, ``(S,)``.
+        """Accuracy that early stopping loses: of the best checkpoint minus that of the kept one, ``(S,)``.
 
-        The mean over the runs is taken.
+        The mean over the normal runs.
         """
         losses = []
         for run in np.unique(self.runs[self.normal]):

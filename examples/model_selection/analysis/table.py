@@ -186,6 +186,6 @@ def together(parts: Sequence[Results]) -> Results:
 
 
 def read_all(config: DictConfig) -> list[Results]:
-    """The zoo of ``config`` and those that ``report.together_with`` names, with the scores that all of them have."""
+    """The zoo of ``config`` and those of ``report.together_with``, with the scores that all of them have."""
     others = [read(Path(folder) / "report" / CHECKPOINTS) for folder in config.report.together_with]
     return in_common([load(config), *others])

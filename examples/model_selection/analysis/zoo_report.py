@@ -104,8 +104,8 @@ def head_lines(results: Results, config: DictConfig) -> list[str]:
     degenerate = {each.run: bool(each.degenerate) for each in results.checkpoints}
     return [
         f"Seed {config.seed}, {folders}: {len(results.checkpoints)} checkpoints of {len(degenerate)} runs "
-        f"({sum(degenerate.values())} of them degenerate on purpose); {len(results.names)} scores; left out because "
-        f"of NaN or infinity in their embeddings: {', '.join(results.left_out) or 'none'}."
+        f"({sum(degenerate.values())} of them degenerate on purpose); {len(results.names)} scores; left out "
+        f"because of NaN or infinity in their embeddings: {', '.join(results.left_out) or 'none'}."
     ]
 
 
@@ -157,8 +157,8 @@ def task_lines(
         "",
         f"## {task.capitalize()} accuracy",
         "",
-        f"From {100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} % (`{best}`). Spearman of the labelled bound "
-        f"on the scored segments, which a score without labels cannot be expected to pass: {ceiling:+.2f}.",
+        f"From {100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} % (`{best}`). Spearman of the labelled "
+        f"bound on the scored segments, which a score without labels cannot be expected to pass: {ceiling:+.2f}.",
         "",
         f"Settings chosen on half of the runs, tested on the other half; mean (5 to 95 %) of "
         f"{config.report.splits} random splits:",
@@ -266,8 +266,8 @@ def cross_zoo_lines(selection: CrossZooSelection, task: str, config: DictConfig)
         )
     header = ["score", "Spearman on fresh runs", "Kendall", "regret, points", "early stopping, points"]
     return [
-        f"{len(zoo.accuracy)} checkpoints of {len(np.unique(zoo.runs))} runs that chose no setting. The settings of "
-        f'the baselines, and what is called "chosen", were chosen by {selection.source}:',
+        f"{len(zoo.accuracy)} checkpoints of {len(np.unique(zoo.runs))} runs that chose no setting. The settings "
+        f'of the baselines, and what is called "chosen", were chosen by {selection.source}:',
         "",
         *table([*header, *(f"above {name}" for name in baselines)], rows),
     ]

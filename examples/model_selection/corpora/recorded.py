@@ -48,14 +48,14 @@ def by_prompt(utterances: Sequence[Utterance]) -> Any:
 
 @dataclass(frozen=True)
 class RecordedCorpora(Corpora):
-    """No prompt is in two of the three parts, in any language; nor are prompts with the same words or the same file.
+    """No prompt is in two of the three parts, in any language.
 
-    **The speakers are the same in all three parts**, because there are only seven of them, and prompts have phrases
-    in common ("followed by the pound key").
+    Nor are prompts with the same words or the same file. **The speakers are the same in all three parts**, because
+    there are only seven of them, and prompts have phrases in common ("followed by the pound key").
 
     Phones are those of forced alignment (:mod:`lightning_mi.examples.data.transcribed`), if a transcript exists;
-    "train" has none. Probes for phones and speakers are tested on other prompts of the same speakers. The probe for
-    languages is tested on another speaker than it is fitted to, in the languages that have two.
+    "train" has none. Probes for phones and speakers are tested on other prompts of the same speakers. The probe
+    for languages is tested on another speaker than it is fitted to, in the languages that have two.
 
     Args:
         shares: Expected shares of the prompts in each of the parts.

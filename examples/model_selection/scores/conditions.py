@@ -1,13 +1,13 @@
 """Conditions: which segments of an anchor are embedded, and what is done to their sound.
 
-| condition | segments | arguments of the callback |
-|---|---|---|
-| ``SHARED`` | anchor, near, 0.1 s later, far: cut from the utterance, which has passed one channel | ``channels="shared"`` |
-| ``INDEPENDENT`` | the same, each through one more channel of its own | ``channels="independent"`` |
-| ``LONG`` | a second on either side of the border between anchor and near, if there is room; own channels | \
-``channels="independent", segment_seconds=1.0`` |
-| ``SPEED`` | the anchor twice, each at a speed and through a channel of its own; the border stays in its place | none: \
-augmentations for LiDAR |
+| condition | segments | channels | in the callback |
+|---|---|---|---|
+| ``SHARED`` | anchor, near, 0.1 s later, far | the utterance's | ``channels="shared"`` |
+| ``INDEPENDENT`` | the same | one more for each segment | ``channels="independent"`` |
+| ``LONG`` | 1 s on either side of the anchor's end, if there is room | one more each | ``segment_seconds=1.0`` |
+| ``SPEED`` | the anchor twice, at two random speeds | one more each | none: augmentations for LiDAR |
+
+The utterance's own channel is drawn once and is in all segments; every other channel is drawn anew.
 
 A new pair is a function of an :class:`Anchor` and one line in :data:`CONDITIONS`.
 """

@@ -14,7 +14,7 @@ from lightning_mi.examples.model_selection.scores.segments import Segments
 
 MEAN, BOUNDARY = "mean", "boundary"
 POOLINGS = (MEAN, BOUNDARY)
-"""The callback's ``pooling``: the mean over the segment, or its one frame next to the border of the two segments."""
+"""The callback's ``pooling``: the mean over the segment, or its frame next to the border with its neighbour."""
 
 FRAMES_PER_ANCHOR = 4  # for the baselines that take frames
 _BATCH = 64
