@@ -1,4 +1,4 @@
-"""The one thing that the callback needs from other processes: what each of them says."""
+"""Gathering of Python objects from all processes (``all_gather_object``), rank and world size."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process, 0 where there is only one."""
+    """Number of this process; 0 if there is only one."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -12,7 +12,7 @@ from torch import Tensor
 _GOLDEN_GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MULTIPLIER_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MULTIPLIER_2 = -7723592293110705685  # 0x94D049BB133111EB
-_HASH_CHUNK = 1 << 20  # samples hashed at once: bounds the 64-bit temporaries at a few 8 MiB buffers
+_SAMPLES_AT_ONCE = 1 << 20  # bounds the 64-bit temporaries at a few 8 MiB buffers
 
 
 def _logical_shift_right(x: Tensor, bits: int) -> Tensor:
@@ -91,7 +91,7 @@ def content_hash(x: Tensor, lengths: Tensor) -> Tensor:
     positions = torch.arange(num_values, device=x.device)
     weights = mix(positions, seed=1) | 1
     total = torch.zeros(num_rows, dtype=torch.int64, device=x.device)
-    rows = max(1, _HASH_CHUNK // max(1, num_values))
+    rows = max(1, _SAMPLES_AT_ONCE // max(1, num_values))
     for start in range(0, num_rows, rows):
         part = slice(start, start + rows)
         bits = x[part].to(torch.float32).contiguous().view(torch.int32).to(torch.int64)

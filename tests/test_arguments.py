@@ -1,34 +1,105 @@
+"""Arguments are checked once, and ``None`` is resolved."""
+
+import dataclasses
+import inspect
+
 import pytest
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.setting import FOR_SPEECH, THE_PAPERS, Setting, choose_setting
+from lightning_mi.arguments import PAPER, SPEECH, Arguments, Preset
 
 
-def test_what_is_left_open_hangs_on_the_data_and_what_is_given_does_not():
-    assert choose_setting(True) == FOR_SPEECH == ("boundary", "canonical", "independent")
-    assert choose_setting(False) == THE_PAPERS == ("mean", "kmeans", "shared")
-    given = Setting("mean", "whitened", "shared")
-    assert choose_setting(True, *given) == choose_setting(False, *given) == given
+def test_presets_fill_what_is_left_open_and_nothing_else():
+    assert SPEECH == ("boundary", "canonical", "independent")
+    assert PAPER == ("mean", "kmeans", "shared")
+    given = Preset("mean", "whitened", "shared")
+    for time_dim, preset in ((None, SPEECH), (1, PAPER), (-1, PAPER)):
+        for arguments, expected in (({}, preset), (given._asdict(), given)):
+            resolved = Arguments(time_dim=time_dim, **arguments)
+            assert (resolved.pooling, resolved.quantizer, resolved.channels) == expected
 
 
-@pytest.mark.parametrize(("time_dim", "expected"), [(None, FOR_SPEECH), (1, THE_PAPERS), (-1, THE_PAPERS)])
-def test_the_callback_is_built_without_an_argument_and_says_what_it_took(time_dim, expected):
-    settings = MIBoundCallback(time_dim=time_dim).state_dict()["settings"]
-    assert {name: settings[name] for name in Setting._fields} == expected._asdict()
+def test_record_and_signature_have_the_same_arguments_and_defaults():
+    fields = {field.name: field.default for field in dataclasses.fields(Arguments)}
+    signature = inspect.signature(MIBoundCallback).parameters
+    assert list(fields) == list(signature)
+    assert fields == {name: parameter.default for name, parameter in signature.items()}
+
+
+def test_every_argument_reaches_the_record():
+    def function(batch):
+        return batch
+
+    given = {
+        "num_clusters": 7,
+        "max_pairs": 77,
+        "segment_seconds": 0.25,
+        "gap_seconds": ["near", 0.5],
+        "sample_rate": 8000,
+        "layers": ["a", "b"],
+        "pooling": "mean",
+        "embed": "encoder",
+        "every_n_epochs": 2,
+        "seed": 3,
+        "log_name": "other/name",
+        "batch_to_waveforms": function,
+        "pairs_per_utterance": 5,
+        "quantizer": "whitened",
+        "probe": "fourier",
+        "primary_layer": "a",
+        "labels": {"speaker": 1},
+        "input_baseline": False,
+        "null_control": False,
+        "plot_every_n_epochs": 0,
+        "time_dim": 2,
+        "channels": "shared",
+    }
+    arguments = MIBoundCallback(**given).arguments
+    assert {name: getattr(arguments, name) for name in given} == given
+    assert set(given) == {field.name for field in dataclasses.fields(Arguments)}
+
+
+def test_settings_are_plain_and_leave_out_what_does_not_decide_the_number():
+    arguments = Arguments(layers=("a", "b"), embed=lambda x: x, gap_seconds=("near", 0.5))
+    settings = arguments.settings()
+    assert settings["layers"] == ["a", "b"]
+    assert settings["embed"] == "a callable"
+    assert settings["gap_seconds"] == ["near", 0.5]
+    assert not {"log_name", "every_n_epochs", "plot_every_n_epochs", "null_control"} & set(settings)
+    assert (
+        settings
+        == MIBoundCallback(layers=["a", "b"], embed=abs, gap_seconds=["near", 0.5]).state_dict()["settings"]
+    )
+
+
+def test_record_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Arguments().seed = 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"pooling": "last"}, "`pooling` must be one of .* or None, got 'last'"),
-        ({"quantizer": "wavelet"}, "`quantizer` must be one of"),
-        ({"channels": "stereo"}, "`channels` must be one of .* or None, got 'stereo'"),
-        (
-            {"channels": "independent", "time_dim": 1},
-            "`channels='independent'` changes waveforms, got feature sequences",
-        ),
+        ({"pooling": "last"}, ValueError, "`pooling` must be one of 'mean', 'boundary', got 'last'"),
+        ({"quantizer": "wavelet"}, ValueError, "`quantizer` must be one of"),
+        ({"channels": "stereo"}, ValueError, "`channels` must be one of 'shared', 'independent', got 'stereo'"),
+        ({"channels": "independent", "time_dim": 1}, ValueError, "changes waveforms, got feature sequences"),
+        ({"probe": "cubic"}, ValueError, "`probe` must be one of 'linear', 'quadratic', 'fourier', got 'cubic'"),
+        ({"num_clusters": 0}, ValueError, "`num_clusters` must be at least 1, got 0"),
+        ({"max_pairs": 1.5}, TypeError, "`max_pairs` must be an int, got 1.5"),
+        ({"plot_every_n_epochs": -1}, ValueError, "`plot_every_n_epochs` must not be negative, got -1"),
+        ({"segment_seconds": "1"}, TypeError, "`segment_seconds` must be a number of seconds, got '1'"),
+        ({"segment_seconds": 1e-6}, ValueError, "at least one sample at `sample_rate=16000`, got 1e-06"),
+        ({"sample_rate": -1}, ValueError, "`sample_rate` must be a positive number"),
+        ({"primary_layer": 3}, TypeError, "`primary_layer` must be the name of a layer or 'best', got 3"),
+        ({"batch_to_waveforms": "x"}, TypeError, "`batch_to_waveforms` must be callable, got 'x'"),
+        ({"log_name": "/"}, ValueError, "`log_name` must be the name of a metric, got '/'"),
+        ({"gap_seconds": "close"}, ValueError, "`gap_seconds` must be a number"),
+        ({"labels": 0.5}, TypeError, "must be a key, an index or a function"),
+        ({"labels": {"a/layers/b": 1}}, ValueError, "logged names would collide"),
+        ({"time_dim": 0}, ValueError, "`time_dim` must be 1 for feature sequences"),
     ],
 )
-def test_bad_choices_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_errors_name_the_argument_and_what_came(arguments, error, message):
+    with pytest.raises(error, match=message):
         MIBoundCallback(**arguments)

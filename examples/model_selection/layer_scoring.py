@@ -11,7 +11,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from lightning_mi.embedding.encoder import find_encoder, frames_in_output
+from lightning_mi.embedding.discovery import find_encoder
+from lightning_mi.embedding.outputs import frames_in_output
 from lightning_mi.examples.model_selection.corpora.base import PHONE, SCORE, SPEAKER
 from lightning_mi.examples.model_selection.probes import accuracies
 from lightning_mi.examples.model_selection.scores.conditions import INDEPENDENT, SHARED

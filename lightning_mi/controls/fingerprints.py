@@ -1,4 +1,4 @@
-"""A few numbers by which a recording is known again: in other gain, with some noise, re-encoded, cut elsewhere."""
+"""Audio fingerprints: min-hash sketches that recognise a recording in another gain, codec or cut."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from torch import Tensor
 
 from lightning_mi.hashing import mix
 
-FINGERPRINT_SIZE = 64  # numbers of an utterance
-NO_NUMBER = -1  # in the place of one that there is not
+FINGERPRINT_SIZE = 64  # hashes of an utterance
+NO_HASH = -1  # padding
 
 _WINDOW_SECONDS, _FEWEST_SAMPLES = 0.064, 64
 _HOPS = 4  # in a window
 _NUM_BANDS = 17
-_HIGHEST = 4000.0  # Hz: what narrow channels and codecs leave
-_SMOOTHED = 20  # frames, 0.32 s, that are averaged, so that it does not matter much where a frame begins
-_LAG = 6  # frames, 0.1 s, over which a change is looked at, and between the two halves of a number
+_HIGHEST = 4000.0  # Hz, which narrow channels and codecs keep
+_SMOOTHED = 20  # frames, 0.32 s, averaged, so that the start of a frame matters little
+_LAG = 6  # frames, 0.1 s, of a change, and between the two halves of a sub-fingerprint
 _QUIET = 1e-4  # of the loudest frame's power, below which there is only noise, -40 dB
 _TINY = 1e-30
-_LONGEST_SECONDS = 60.0  # of an utterance; what comes after is not looked at
-_CHUNK = 1 << 20  # samples at once: bounds the spectrograms to a few tens of megabytes
+_LONGEST_SECONDS = 60.0  # of an utterance; the rest is ignored
+_SAMPLES_AT_ONCE = 1 << 20  # bounds the spectrograms to a few tens of megabytes
 
 
 def fingerprint(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
-    """The 64 lowest hashes of the fingerprints of each utterance's first minute.
+    """The 64 lowest hashes of the sub-fingerprints of each utterance's first minute.
 
-    A fingerprint is 32 bits that tell, for each two neighbouring bands of the spectrum, whether their ratio rises
-    or falls, at two moments. One begins every 16 ms. Which are kept hangs on a hash: utterances that share a
-    stretch of sound share a part of their sketches, and others next to nothing. Gain, noise 30 dB below the
-    speech, narrow-band codecs and cuts leave enough of them.
+    A sub-fingerprint has 32 bits, which encode for each two neighbouring bands of the spectrum whether their ratio
+    rises or falls, at two moments. One begins every 16 ms. Utterances that share a stretch of sound share many of
+    their lowest hashes, and others next to none. Gain, noise 30 dB below the speech, narrow-band codecs and cuts
+    leave enough of them.
 
     Args:
         waveforms: ``(B, T)`` floating-point, padded at the end.
         lengths: ``(B,)`` int64, in samples.
-        sample_rate: In Hz.
+        sample_rate: Sampling rate in Hz.
 
     Returns:
-        ``(B, 64)`` int64 on the device of ``waveforms``, ascending, -1 where an utterance (short, or silent) has
-        not so many.
+        ``(B, 64)`` int64 on the device of ``waveforms``, ascending, padded with -1 if an utterance
+        (short, or silent) has fewer.
 
     Source:
         Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002, for the bits; Broder, "On
@@ -58,20 +58,20 @@ def fingerprint(waveforms: Tensor, lengths: Tensor, sample_rate: float) -> Tenso
     waveforms, lengths = waveforms[:, :most], lengths.to(waveforms.device).clamp(max=most)
     parts = []
     for rows in _chunks(*waveforms.shape):
-        parts.append(_sketch(waveforms[rows].float(), lengths[rows], sample_rate))
+        parts.append(_fingerprint(waveforms[rows].float(), lengths[rows], sample_rate))
     return torch.cat(parts) if parts else lengths.new_empty(0, FINGERPRINT_SIZE)
 
 
 def _chunks(num_rows: int, num_samples: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // max(1, num_samples))
+    step = max(1, _SAMPLES_AT_ONCE // max(1, num_samples))
     return (slice(start, start + step) for start in range(0, num_rows, step))
 
 
-def _sketch(x: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
+def _fingerprint(x: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     window = max(round(_WINDOW_SECONDS * sample_rate), _FEWEST_SAMPLES)
     hop = window // _HOPS
     shortest = window + (_SMOOTHED - 1 + 2 * _LAG) * hop
-    none = torch.full((len(x), FINGERPRINT_SIZE), NO_NUMBER, device=x.device)
+    none = torch.full((len(x), FINGERPRINT_SIZE), NO_HASH, device=x.device)
     if x.shape[1] < shortest:
         return none
     power = _band_powers(x, window, hop, sample_rate)
@@ -79,18 +79,18 @@ def _sketch(x: Tensor, lengths: Tensor, sample_rate: float) -> Tensor:
     ratios = levels[..., 1:] - levels[..., :-1]
     rises = ratios[:, _LAG:] > ratios[:, :-_LAG]
     halves = (rises.long() << torch.arange(_NUM_BANDS - 1, device=x.device)).sum(dim=2)
-    fingerprints = (halves[:, :-_LAG] << (_NUM_BANDS - 1)) + halves[:, _LAG:]
+    sub_fingerprints = (halves[:, :-_LAG] << (_NUM_BANDS - 1)) + halves[:, _LAG:]
     counts = (lengths - shortest) // hop + 1
-    inside = torch.arange(fingerprints.shape[1], device=x.device) < counts[:, None]
+    inside = torch.arange(sub_fingerprints.shape[1], device=x.device) < counts[:, None]
     loudness = power.sum(dim=2)
     loudness = loudness.unfold(1, 2 * _LAG + 1, 1).amin(dim=2).where(inside, 0)
     sounding = inside & (loudness > _QUIET * loudness.amax(dim=1, keepdim=True)) & torch.isfinite(loudness)
-    hashes = mix(fingerprints) & torch.iinfo(torch.int64).max
+    hashes = mix(sub_fingerprints) & torch.iinfo(torch.int64).max
     hashes = hashes.where(sounding, torch.iinfo(torch.int64).max).sort(dim=1).values
     # Of equal ones the first.
     hashes[:, 1:] = hashes[:, 1:].where(hashes[:, 1:] != hashes[:, :-1], torch.iinfo(torch.int64).max)
     lowest = hashes.sort(dim=1).values[:, :FINGERPRINT_SIZE]
-    none[:, : lowest.shape[1]] = lowest.where(lowest < torch.iinfo(torch.int64).max, NO_NUMBER)
+    none[:, : lowest.shape[1]] = lowest.where(lowest < torch.iinfo(torch.int64).max, NO_HASH)
     return none
 
 

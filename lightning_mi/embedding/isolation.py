@@ -1,4 +1,4 @@
-"""Run somebody's model and leave it, and the random generators, as they were found."""
+"""Side-effect-free evaluation of a module: its state and all random generators are restored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Restore = Callable[[], object]
 
 @contextmanager
 def isolated(module: nn.Module, seed: int) -> Iterator[None]:
-    """Run the body in eval mode, uncompiled, without gradients, with its own random numbers, without a trace.
+    """Run the body in eval mode, uncompiled, without gradients, with its own random numbers, without side effects.
 
     On leaving, the training mode, the buffers and the plain attributes (counters, lists, cached tensors, random
     generators) of each submodule, what its registries hold, and which parameters require gradients are as
@@ -37,7 +37,7 @@ def isolated(module: nn.Module, seed: int) -> Iterator[None]:
 
     Args:
         module: The module that the body runs.
-        seed: Of the random numbers that the body sees: a model that draws masks or dropout even in eval mode
+        seed: Seed of the random numbers that the body sees: a model that draws masks or dropout even in eval mode
             draws the same ones each time.
 
     Example:
@@ -115,7 +115,7 @@ def _remember_attributes(module: nn.Module) -> Restore:
 
 
 def _remember(value: Any, depth: int = 0) -> Iterator[Restore]:
-    """What puts back the inside of ``value``, where the body could have changed it in place."""
+    """What restores the inside of ``value``, if the body could have changed it in place."""
     if type(value) is Tensor:
         if value.numel() <= _LARGEST_TENSOR:
             yield _remember_tensor(value)

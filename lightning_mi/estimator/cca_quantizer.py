@@ -1,4 +1,4 @@
-"""K-means on canonical directions: only what ``z_b`` shares with ``z_a`` has a say."""
+"""Canonical quantiser: k-means on the canonical correlation (CCA) coordinates of ``z_b`` with ``z_a``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
 
     Both covariances are shrunk by a tenth toward a multiple of the identity. The directions are found on one half
     of the rows and their correlations measured on the other; a coordinate counts by its correlation there, so
-    that what only seems to be shared, as most does where there are more dimensions than rows, has no say.
+    that spurious correlations, which are most if there are more dimensions than rows, do not count.
 
     Args:
         z_a: ``(N, D)`` floating-point.
         z_b: ``(N, D')`` floating-point; row i belongs to row i of ``z_a``.
         num_clusters: K, between 1 and N.
-        seed: Of the k-means.
+        seed: Seed of the k-means.
 
     Returns:
         The quantiser, and the cluster of each row of ``z_b``, ``(N,)`` int64.

@@ -1,4 +1,4 @@
-"""What the estimator refuses, in words that name the argument, what came and what was expected."""
+"""Checks of arguments, whose errors name the argument, what came and what was expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Richer features for the probe: functions of the leading coordinates of the embedding, beside all of it."""
+"""Feature probe: a linear probe on quadratic or random Fourier features of the embedding's leading coordinates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lightning_mi.estimator.scaling import RobustScaler
 _LEADING = 16  # principal coordinates, and as many canonical ones
 _SHRINKAGE = 0.4
 _NUM_COSINES = 512
-_WAVES = (1.0, 3.0)  # of the frequencies of the cosines, half of them each
+_WAVES = (1.0, 3.0)  # of the frequencies of the random_fourier_features, half of them each
 
 
 @dataclass(frozen=True)
-class FeaturedProbe:
+class FeatureProbe:
     """A linear probe on the embedding and on functions of its leading coordinates.
 
     Attributes:
@@ -42,13 +42,13 @@ class FeaturedProbe:
         return self.linear.log_prob(features, targets)
 
 
-def fit_featured(
-    z: Tensor, targets: Tensor, num_classes: int, num_inner: int, expand: Callable[[Tensor], Tensor]
-) -> FeaturedProbe | LinearProbe:
+def fit_feature_probe(
+    z: Tensor, targets: Tensor, num_classes: int, num_train: int, expand: Callable[[Tensor], Tensor]
+) -> FeatureProbe | LinearProbe:
     """Fit a linear probe on the embedding and on ``expand`` of its leading coordinates.
 
     These are the 16 directions of ``z`` of largest variance and the 16 that tell the classes best, both found on
-    the first ``num_inner`` rows: those that choose the settings of the probe have not seen them. They also choose
+    the first ``num_train`` rows: those that choose the settings of the probe have not seen them. They also choose
     whether the embedding alone does better, and then :func:`lightning_mi.estimator.linear_probe.fit_probe` is all.
 
     Example:
@@ -56,16 +56,16 @@ def fit_featured(
         >>> z = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
         >>> targets = (z.norm(dim=1) > 1.18).long()  # a circle: no line tells inside from outside
         >>> straight = fit_probe(z[:1000], targets[:1000], 2, 750)
-        >>> curved = fit_featured(z[:1000], targets[:1000], 2, 750, products)
+        >>> curved = fit_feature_probe(z[:1000], targets[:1000], 2, 750, quadratic_features)
         >>> straight.log_prob(z[1000:], targets[1000:]).mean().item() < -0.68  # log(1/2) = -0.69
         True
         >>> curved.log_prob(z[1000:], targets[1000:]).mean().item() > -0.2
         True
     """
-    plain = fit_probe(z, targets, num_classes, num_inner)
+    plain = fit_probe(z, targets, num_classes, num_train)
     scaler = plain.scaler
     x = scaler.squash(z)
-    known = moments(x[:num_inner], targets[:num_inner], num_classes).spread()
+    known = moments(x[:num_train], targets[:num_train], num_classes).statistics()
     principal = torch.linalg.eigh(known.covariance.double())[1].flip(1)[:, :_LEADING].float()
     directions = principal
     if x.shape[1] > _LEADING:
@@ -74,24 +74,25 @@ def fit_featured(
     directions = directions / variance.clamp(min=1e-12).sqrt()
     offset = known.mean @ directions
     features = _features(x, directions, offset, expand)
-    rich = fit_probe(features, targets, num_classes, num_inner)
-    return FeaturedProbe(rich, directions, offset, scaler, expand) if rich.loss < plain.loss else plain
+    rich = fit_probe(features, targets, num_classes, num_train)
+    return FeatureProbe(rich, directions, offset, scaler, expand) if rich.loss < plain.loss else plain
 
 
-def products(u: Tensor) -> Tensor:
+def quadratic_features(u: Tensor) -> Tensor:
     """All products of two of the coordinates ``u`` ``(N, R)``, squares among them: ``(N, R (R + 1) / 2)``.
 
     Example:
         >>> import torch
-        >>> products(torch.tensor([[2.0, 3.0]])).tolist()
+        >>> quadratic_features(torch.tensor([[2.0, 3.0]])).tolist()
         [[4.0, 6.0, 9.0]]
     """
     first, second = torch.triu_indices(u.shape[1], u.shape[1], device=u.device)
     return u[:, first] * u[:, second]
 
 
-def cosines(u: Tensor) -> Tensor:
-    """512 cosines of random linear functions of ``u`` ``(N, R)``, whose products approximate Gaussian kernels.
+def random_fourier_features(u: Tensor) -> Tensor:
+    """512 random_fourier_features of random linear functions of ``u`` ``(N, R)``, whose inner products
+    approximate Gaussian kernels.
 
     Source:
         Rahimi and Recht, "Random features for large-scale kernel machines", NeurIPS 2007.

@@ -1,4 +1,4 @@
-"""Which rows fit and which rows score: two halves that never share a group."""
+"""Folds: two halves that never share a group, each of which is fitted once and scored once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_mi.hashing import mix
 
-_INNER_SHARE = 0.75  # of the fit part; the rest of it chooses the probe's settings,
-_MOST_JUDGES = 4096  # for which so many rows are enough
+_TRAIN_SHARE = 0.75  # of the fit part; the rest of it chooses the probe's settings,
+_MAX_VALIDATION_ROWS = 4096  # for which so many rows are enough
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Fold:
     Attributes:
         fit: The half that the quantiser and the probe are fitted to.
         score: The other half, which is scored.
-        num_inner: Rows of ``fit`` before the first that chooses the probe's settings; all of them where
+        num_train: Rows of ``fit`` before the first that chooses the probe's settings; all of them if
             they are one group.
     """
 
     fit: slice
     score: slice
-    num_inner: int
+    num_train: int
 
 
 def folds(groups: Tensor) -> list[Fold]:
@@ -38,14 +38,14 @@ def folds(groups: Tensor) -> list[Fold]:
     num_rows = groups.shape[0]
     middle = cut_near(groups, share=0.5)
     first, second = slice(0, middle), slice(middle, num_rows)
-    return [Fold(first, second, _inner(groups[first])), Fold(second, first, _inner(groups[second]))]
+    return [Fold(first, second, _num_train(groups[first])), Fold(second, first, _num_train(groups[second]))]
 
 
-def _inner(groups: Tensor) -> int:
+def _num_train(groups: Tensor) -> int:
     num_rows = groups.shape[0]
     if not bool((groups != groups[0]).any()):
         return num_rows
-    return cut_near(groups, share=max(_INNER_SHARE, 1 - _MOST_JUDGES / num_rows))
+    return cut_near(groups, share=max(_TRAIN_SHARE, 1 - _MAX_VALIDATION_ROWS / num_rows))
 
 
 def order_by_group(groups: Tensor, seed: int) -> Tensor:

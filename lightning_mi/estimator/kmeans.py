@@ -1,4 +1,4 @@
-"""The paper's quantiser: k-means (Lloyd's iterations from a careful start), on the device of the points."""
+"""k-means quantiser: Lloyd's iterations from a k-means|| start, on the device of the points."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ with warnings.catch_warnings():
     import faiss.contrib.torch_utils
 
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
-_SKETCH_DIM = 32  # principal components in which most iterations are done
-_ROWS_PER_CENTER = 256  # at least, where the iterations are done with an even sample
+_PCA_DIM = 32  # principal components in which most iterations are done
+_ROWS_PER_CENTER = 256  # at least, if the iterations use an even sample
 _MOST_ITERATIONS = 25
 _TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
 
@@ -49,7 +49,7 @@ def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[KMeansQuant
     Args:
         x: ``(N, D)`` floating-point, finite.
         num_clusters: K, between 1 and N.
-        seed: Of the draws of the seeding; no global random generator is touched.
+        seed: Seed of the initialisation; no global random generator is touched.
 
     Returns:
         The quantiser, and the cluster of each row of ``x``, ``(N,)`` int64.
@@ -88,17 +88,17 @@ def cluster(points: Tensor, num_clusters: int, seed: int = 0) -> tuple[Tensor, T
 
 def _seeded(points: Tensor, num_clusters: int, seed: int) -> Tensor:
     dim = points.shape[1]
-    if dim <= 2 * _SKETCH_DIM:
+    if dim <= 2 * _PCA_DIM:
         return seed_centers(points, num_clusters, seed)
     # Drawn on the host: the same on every device.
-    noise = torch.randn(dim, _SKETCH_DIM, generator=torch.Generator().manual_seed(seed)).to(points.device)
+    noise = torch.randn(dim, _PCA_DIM, generator=torch.Generator().manual_seed(seed)).to(points.device)
     sketch = points @ torch.linalg.qr(points.T @ (points @ noise)).Q
     _, member_of = lloyd(sketch, seed_centers(sketch, num_clusters, seed), _MOST_ITERATIONS)
     return _means(points, member_of, num_clusters)
 
 
 def _means(points: Tensor, member_of: Tensor, num_clusters: int) -> Tensor:
-    """Of the clusters that have members."""
+    """Means of the clusters that have members."""
     counts = torch.bincount(member_of, minlength=num_clusters)
     alive = counts > 0
     return sums_by_class(points, member_of, num_clusters)[alive] / counts[alive, None]

@@ -1,4 +1,4 @@
-"""Where k-means starts: candidates are drawn on the device in a few large steps, and thinned out on the host."""
+"""k-means|| initialisation: candidates are drawn on the device in a few large steps and reduced on the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAME = 1e-6  # of the sum of their squares: what rounding leaves between equal 
 
 
 def seed_centers(points: Tensor, num_clusters: int, seed: int) -> Tensor:
-    """Up to ``num_clusters`` centres for ``points`` ``(N, D)`` float32; fewer where fewer points differ.
+    """Up to ``num_clusters`` centres for ``points`` ``(N, D)`` float32; fewer if fewer points differ.
 
     A few candidates for each centre are drawn among an even sample of the points, many at a time, each with a
     probability in proportion to its squared distance from those drawn before. They are weighted by how many of the

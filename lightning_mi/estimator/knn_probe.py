@@ -1,4 +1,4 @@
-"""A probe that remembers: what it was fitted to, it says again of whatever comes near."""
+"""Nearest-neighbour probe: predicts the class of the nearest fitted row, mixed with the marginal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lightning_mi.estimator.linear import row_blocks
 from lightning_mi.estimator.pca_quantizer import Whitening, fit_whitening
 
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # of the rows, below whose distances one is as near as that
-_DOUBT = 20.0  # rows that a weight is held back by
+_PRIOR_COUNT = 20.0  # pseudo-rows of the marginal, by which a weight is held back
 _STEPS = 50  # of expectation maximisation, which has long converged then
 
 
 @dataclass(frozen=True)
-class NearestProbe:
+class NearestNeighborProbe:
     """q(c | z) = w 1[c = class of the nearest point] + (1 - w) p(c), with a weight w for each range of distance.
 
     Attributes:
         points: ``(N, R)`` float32, the rows that it was fitted to, in whitened coordinates.
         classes: ``(N,)`` int64, their classes.
         marginal: ``(K,)`` float64, p(c).
-        edges: ``(E,)`` float32, ascending distances between the ranges.
+        edges: ``(E,)`` float32, ascending distances that separate the ranges.
         weights: ``(E + 1,)`` float64, w of each range.
         whitening: The coordinates.
     """
@@ -44,12 +44,12 @@ class NearestProbe:
         return (weights * (torch.where(hits, 1 / self.marginal[classes], 0) - 1)).log1p()
 
 
-def fit_nearest(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) -> NearestProbe:
-    """Fit it: for each row, how often has its nearest neighbour of another group the same class?
+def fit_nearest_neighbors(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) -> NearestNeighborProbe:
+    """Fit it: how often does the nearest neighbour of another group have the same class?
 
-    Distances are taken where all directions of ``z`` have (nearly) equal variance, so that what tells rows apart
-    is not hidden behind what they share. The weight of each range of distance is its maximum-likelihood share in
-    the mixture, held back by 20 rows that say the marginal.
+    Distances are taken in whitened coordinates, so that small differences between rows are not hidden behind what
+    they share. The weight of each range of distance is its maximum-likelihood share in
+    the mixture, held back by 20 pseudo-rows of the marginal.
 
     Args:
         z: ``(N, D)`` floating-point.
@@ -64,7 +64,7 @@ def fit_nearest(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) ->
         >>> import torch
         >>> z = torch.randn(100, 4, generator=torch.Generator().manual_seed(0)).repeat(2, 1)  # each row twice
         >>> classes = torch.arange(200) % 100 % 5
-        >>> probe = fit_nearest(z, classes, 5, groups=torch.arange(200))
+        >>> probe = fit_nearest_neighbors(z, classes, 5, groups=torch.arange(200))
         >>> probe.log_ratio(z, classes).mean().item() > 1.2  # of log 5 = 1.61
         True
     """
@@ -76,17 +76,17 @@ def fit_nearest(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) ->
     edges = distances.sort().values[(shares * len(distances)).long()]
     hits, p = (classes[which] == classes) & torch.isfinite(distances), marginal[classes]
     member_of = torch.bucketize(distances, edges)
-    sizes = torch.bincount(member_of, minlength=len(edges) + 1) + _DOUBT
+    sizes = torch.bincount(member_of, minlength=len(edges) + 1) + _PRIOR_COUNT
     weights = torch.full_like(sizes, 0.5, dtype=torch.float64)
     for _ in range(_STEPS):
         w = weights[member_of]
         weights = torch.zeros_like(weights).index_add_(0, member_of, hits * w / (w + (1 - w) * p)) / sizes
-    return NearestProbe(points, classes, marginal, edges, weights, whitening)
+    return NearestNeighborProbe(points, classes, marginal, edges, weights, whitening)
 
 
 def _nearest(queries: Tensor, points: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Distance to the nearest of ``points`` ``(N, R)`` and its number, ``(M,)`` each; with ``groups`` ``(N,)``,
-    where both are the same rows, to the nearest of another group."""
+    if both are the same rows, to the nearest of another group."""
     squares = points.square().sum(dim=1)
     distances = queries.new_empty(queries.shape[0])
     which = torch.empty(queries.shape[0], dtype=torch.int64, device=queries.device)

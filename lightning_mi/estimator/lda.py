@@ -1,4 +1,4 @@
-"""The linear discriminant in closed form: canonical directions, and how far they can be trusted.
+"""Linear discriminant analysis (LDA) in closed form: canonical directions, shrunk by held-out rows.
 
 Classes share one covariance, shrunk toward a multiple of the identity. Its canonical directions (those in which
 class means differ most for the spread inside of a class) turn the discriminant into a sum of one term each. Class
@@ -19,7 +19,7 @@ from lightning_mi.estimator.linear import LinearMap
 _PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
 _NEWTON_STEPS = 6
 _EM_STEPS = 10
-_NOTHING = 1e-6  # of the strongest direction
+_RANK_TOLERANCE = 1e-6  # of the strongest direction
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Moments:
         gram: ``(D, D)`` float64, sum of the rows' outer products.
         sums: ``(K, D)`` float64, sum of the rows of each class.
         counts: ``(K,)`` float64, number of the rows of each class.
-        dtype: Of the rows.
+        dtype: Data type of the rows.
     """
 
     gram: Tensor
@@ -41,13 +41,13 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.gram + other.gram, self.sums + other.sums, self.counts + other.counts, self.dtype)
 
-    def spread(self) -> Spread:
+    def statistics(self) -> ClassStatistics:
         """Means and covariance: differences of large sums, hence float64 up to here."""
         num_rows = self.counts.sum().clamp(min=1)
         mean = self.sums.sum(dim=0) / num_rows
         means = torch.where(self.counts[:, None] > 0, self.sums / self.counts[:, None] - mean, 0)
         counts = self.counts + _PSEUDO_ROWS
-        return Spread(
+        return ClassStatistics(
             covariance=(self.gram / num_rows).addr_(mean, mean, alpha=-1).to(self.dtype),
             mean=mean.to(self.dtype),
             means=means.to(self.dtype),
@@ -57,7 +57,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Spread:
+class ClassStatistics:
     """Where a set of rows and its classes lie.
 
     Attributes:
@@ -112,7 +112,7 @@ def moments(x: Tensor, targets: Tensor, num_classes: int) -> Moments:
     return Moments(gram(x), sums_by_class(x, targets, num_classes).double(), counts, x.dtype)
 
 
-def discriminant(of: Spread, shrinkage: float) -> Discriminant:
+def discriminant(of: ClassStatistics, shrinkage: float) -> Discriminant:
     """The canonical directions of the classes (at most K - 1), with the covariance shrunk by ``shrinkage``.
 
     Where T is the covariance of all rows, B that of the class means and t the mean of T's diagonal, the
@@ -145,18 +145,18 @@ def discriminant(of: Spread, shrinkage: float) -> Discriminant:
     )
 
 
-def held_out_slopes(y: Tensor, targets: Tensor, means: Tensor) -> Tensor:
+def fit_class_mean_shrinkage(y: Tensor, targets: Tensor, means: Tensor) -> Tensor:
     """Slope of ``y`` ``(N, R)`` on the class means of ``targets`` ``(N,)`` in each direction: ``(R,)`` from 0
     to 1, never rising from one direction to the next (a stronger one is no less to be trusted)."""
     expected = means[targets]
     slope = torch.stack([(y * expected).sum(dim=0), expected.square().sum(dim=0)]).double().cpu()
     numerator, denominator = slope
     # A direction that no class means span (a class had no row to fit) is rounding error, and so is its slope.
-    numerator = torch.where(denominator > _NOTHING * denominator.max(), numerator, 0)
+    numerator = torch.where(denominator > _RANK_TOLERANCE * denominator.max(), numerator, 0)
     return _falling(numerator, denominator).clamp(0, 1).to(y)
 
 
-def held_out_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:
+def fit_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:
     """The t between 0 (the marginal) and 10 under which softmax(log_prior + t * scores) gives the ``targets``
     ``(N,)`` the highest likelihood, a 0-d tensor: Newton's method on a convex function."""
     hit = scores.gather(1, targets[:, None])[:, 0]
@@ -170,21 +170,21 @@ def held_out_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> 
     return t
 
 
-def held_out_lapse(log_q: Tensor, log_marginal: Tensor) -> Tensor:
+def fit_marginal_weight(log_q: Tensor, log_marginal: Tensor) -> Tensor:
     """The share of rows, a 0-d tensor, that the marginal had better predict: the weight e that gives the mixture
     (1 - e) q + e * marginal the highest likelihood, from the logs ``(N,)`` of both at held-out rows' targets.
 
-    One pseudo-row counts as a lapse, so a target that the probe all but excludes never costs more than about
+    One pseudo-row counts as a weight, so a target that the probe all but excludes never costs more than about
     log N over the marginal.
 
     Source:
         Dempster, Laird, Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 1977.
     """
-    lapse = log_q.new_full((), 0.05)
+    weight = log_q.new_full((), 0.05)
     for _ in range(_EM_STEPS):
-        blame = (log_marginal - log_q + lapse.logit()).sigmoid()
-        lapse = (blame.sum() + 1) / (len(blame) + 2)
-    return lapse
+        responsibility = (log_marginal - log_q + weight.logit()).sigmoid()
+        weight = (responsibility.sum() + 1) / (len(responsibility) + 2)
+    return weight
 
 
 def _falling(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The matrix products that take the estimator's time, each in blocks that bound its memory."""
+"""Gram matrices, sums by class and nearest centroids, in blocks that bound the memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_mi.estimator.linear import row_blocks
 
-_GRAM_ROWS = 1 << 14  # rows summed in float32 before float64 takes over
+_ROWS_AT_ONCE = 1 << 14  # rows summed in float32 before float64 takes over
 
 
 def gram(x: Tensor) -> Tensor:
@@ -21,12 +21,12 @@ def gram(x: Tensor) -> Tensor:
     dim = x.shape[1]
     total = torch.zeros(dim, dim, dtype=torch.float64, device=x.device)
     if x.is_cuda or dim < 128:
-        for part in x.split(_GRAM_ROWS):
+        for part in x.split(_ROWS_AT_ONCE):
             total += part.T @ part
         return total
     # On the host the product is what counts: leave out three of eight of it, which symmetry gives.
     width = -(-dim // 4)
-    for part in x.split(_GRAM_ROWS):
+    for part in x.split(_ROWS_AT_ONCE):
         for start in range(0, dim, width):
             total[start : start + width, start:] += part[:, start : start + width].T @ part[:, start:]
     return total.triu() + total.triu(1).T

@@ -1,4 +1,4 @@
-"""Logits that are a linear map of features."""
+"""LinearMap: logits as a linear map of features, and their cross-entropy in blocks of rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 18  # elements of the logits at once, which then stay in the host's caches,
-_GPU_BLOCK = 1 << 24  # or keep a GPU busy
+_ELEMENTS_AT_ONCE = 1 << 18  # elements of the logits at once, which then stay in the host's caches,
+_GPU_ELEMENTS_AT_ONCE = 1 << 24  # or keep a GPU busy
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,6 @@ class LinearMap:
 
 def row_blocks(num_classes: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The same rows of each of ``columns`` ``(N, ...)``, so many at once that their logits stay small."""
-    block = _GPU_BLOCK if columns[0].is_cuda else _BLOCK
+    block = _GPU_ELEMENTS_AT_ONCE if columns[0].is_cuda else _ELEMENTS_AT_ONCE
     rows = max(1, block // num_classes)
     return zip(*(column.split(rows) for column in columns), strict=True)

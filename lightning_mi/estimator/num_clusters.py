@@ -1,4 +1,4 @@
-"""How many clusters for how many pairs."""
+"""Number of clusters K for a number of pairs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _FEWEST, _MOST = 4, 128
 
 
 def default_num_clusters(num_pairs: int) -> int:
-    """K where nobody has said: one cluster for each 32 pairs, a power of two from 4 to 128.
+    """Default K: one cluster for each 32 pairs, a power of two from 4 to 128.
 
-    On speech models the bound was about highest there, and went about best with phone and voice accuracy, from 128
-    to 1500 pairs; with one for each 8 pairs it was about half (``examples/model_selection/report_clusters.py``).
+    On speech models the bound was about highest there, and correlated about best with phone and speaker accuracy,
+    from 128 to 1500 pairs; with one for each 8 pairs it was about half (``examples/model_selection``).
 
     Example:
-        >>> default_num_clusters(4096), default_num_clusters(1400), default_num_clusters(300), default_num_clusters(50)
-        (128, 32, 8, 4)
+        >>> [default_num_clusters(num_pairs) for num_pairs in (4096, 1400, 300, 50)]
+        [128, 32, 8, 4]
     """
     return min(_MOST, max(_FEWEST, _power_of_two(num_pairs // _PAIRS_PER_CLUSTER)))
 
 
 def capped_num_clusters(num_clusters: int, num_pairs: int) -> int:
-    """``num_clusters``, or fewer where pairs are few.
+    """``num_clusters``, or fewer if pairs are few.
 
     Fewer is a power of two, so that one pair more or less from epoch to epoch changes nothing.
 

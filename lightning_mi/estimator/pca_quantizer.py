@@ -1,4 +1,4 @@
-"""K-means after whitening: every direction of the embedding has a say, not only those of large variance."""
+"""Whitened quantiser: k-means on principal coordinates of equal variance."""
 
 from __future__ import annotations
 

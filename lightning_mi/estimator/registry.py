@@ -1,18 +1,21 @@
-"""The quantisers f and the probes q that a user names with one word; a new one is a new file and a line here."""
+"""Registry of quantisers f and probes q by name; a new one is a new file, a line here and a name in a Literal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from lightning_mi.estimator.cca_quantizer import fit_canonical
-from lightning_mi.estimator.feature_probe import cosines, fit_featured, products
+from lightning_mi.estimator.feature_probe import fit_feature_probe, quadratic_features, random_fourier_features
 from lightning_mi.estimator.kmeans import fit_kmeans
 from lightning_mi.estimator.linear_probe import fit_probe
 from lightning_mi.estimator.pca_quantizer import fit_whitened
+
+QuantizerName = Literal["kmeans", "whitened", "canonical"]
+ProbeName = Literal["linear", "quadratic", "fourier"]
 
 
 class Quantizer(Protocol):
@@ -36,9 +39,9 @@ QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tens
     "canonical": fit_canonical,
 }
 
-# Fitted to one half: (z, targets, num_classes, num_inner) -> the probe.
+# Fitted to one half: (z, targets, num_classes, num_train) -> the probe.
 PROBES: dict[str, Callable[[Tensor, Tensor, int, int], Probe]] = {
     "linear": fit_probe,
-    "quadratic": partial(fit_featured, expand=products),
-    "fourier": partial(fit_featured, expand=cosines),
+    "quadratic": partial(fit_feature_probe, expand=quadratic_features),
+    "fourier": partial(fit_feature_probe, expand=random_fourier_features),
 }

@@ -1,4 +1,4 @@
-"""Robust centring and scaling: what lets k-means and a linear probe work on any embedding in float32."""
+"""Robust (winsorised) centring and scaling, with which float32 suffices for any embedding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ROWS_FOR_STATISTICS = 512  # enough for a scale within a few per cent; ordering more costs more than it tells
+_ROWS_FOR_STATISTICS = 512  # enough for a scale within a few per cent; sorting more gains nothing
 _TAIL = 0.01  # centre and scale are taken after this share on each side has been pulled in (winsorised)
 _CLIP = 10.0  # scales from the centre at which a coordinate is cut off
 _KNEE = 2.0  # scales from the centre beyond which `squash` flattens,
 _ROOM = 3.0  # and never passes by more than this
-_BLOCK = 1 << 18  # elements that go through the host's caches at once
+_ELEMENTS_AT_ONCE = 1 << 18  # elements that go through the host's caches at once
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RobustScaler:
 
     Attributes:
         center: ``(D,)``, the winsorised mean of each coordinate.
-        scale: ``(D,)``, its winsorised standard deviation; infinite where the coordinate is constant.
+        scale: ``(D,)``, its winsorised standard deviation; infinite if the coordinate is constant.
     """
 
     center: Tensor
@@ -96,5 +96,5 @@ def fit_scaler(x: Tensor) -> RobustScaler:
 
 def _blocks(x: Tensor, out: Tensor) -> zip[tuple[Tensor, Tensor]]:
     """Blocks of rows of both: on the host they are small, so that all passes but the first find them in cache."""
-    rows = x.shape[0] if x.is_cuda else _BLOCK // x.shape[1]
+    rows = x.shape[0] if x.is_cuda else _ELEMENTS_AT_ONCE // x.shape[1]
     return zip(x.split(max(1, rows)), out.split(max(1, rows)), strict=True)

@@ -1,4 +1,4 @@
-"""Softmax regression from a good start: what a closed form misses, by a few steps of a convex solver."""
+"""Softmax regression by L-BFGS, from a given start and close to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ARMIJO = 1e-4
 _HALVINGS = 12
 
 
-def descend(
+def lbfgs(
     y: Tensor, targets: Tensor, start: LinearMap, scale: Tensor, centers: Tensor, penalty: float
 ) -> Iterator[LinearMap]:
     """Yield ``start`` and then, one L-BFGS step at a time, maps of lower and lower

@@ -1,8 +1,8 @@
-"""A channel of its own for every segment, so that two segments of an utterance do not share one."""
+"""Independent acoustic channels: gain, spectral tilt and noise of its own for every segment."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ from torch import Tensor
 from lightning_mi.hashing import mix, uniform
 
 Channels = Literal["shared", "independent"]
-CHANNELS: tuple[Channels, ...] = ("shared", "independent")
+CHANNELS: tuple[Channels, ...] = get_args(Channels)
 
 GAIN_DB = (-12.0, 6.0)
 TILT_DB = (-3.0, 3.0)  # an octave
 SNR_DB = (15.0, 40.0)
 _PIVOT_HZ = 1000.0  # where the tilt neither raises nor lowers
 _LOWEST_HZ = 60.0
-_AT_ONCE = 1 << 20  # samples: bounds what is held for a moment to some 40 MB
+_SAMPLES_AT_ONCE = 1 << 20  # bounds the temporaries at some 40 MB
 
 
 def apply_independent_channels(samples: Tensor, keys: Tensor, sample_rate: float, seed: int = 0) -> Tensor:
@@ -45,7 +45,7 @@ def apply_independent_channels(samples: Tensor, keys: Tensor, sample_rate: float
     """
     if samples.numel() == 0:  # a batch of short utterances: not every FFT takes none
         return samples
-    rows = max(1, _AT_ONCE // samples[0].numel())
+    rows = max(1, _SAMPLES_AT_ONCE // samples[0].numel())
     blocks = zip(samples.split(rows), keys.split(rows), strict=True)
     return torch.cat([_through(part, part_keys, sample_rate, seed) for part, part_keys in blocks])
 

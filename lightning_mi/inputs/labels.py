@@ -1,4 +1,4 @@
-"""Labels that a validation batch brings beside its waveforms: one for each utterance, or many a second."""
+"""Labels in a validation batch: one for each utterance, or many a second."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_mi.estimator.bound import UNLABELED
-from lightning_mi.inputs.batches import UnknownStructureError, describe_structure
+from lightning_mi.inputs.structure import UnknownStructureError, describe_structure
 
 Source = str | int | Callable[[Any], Any]
 _DEFAULT_NAME = "labels"
+_LAYERS = "layers"  # the part of a logged name that separates labels from layers
+NO_LABEL = -1  # the value that lightning_mi.labeled_mi_bound leaves out
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Where labels are found in a batch: made by :func:`parse_labels`.
+    """Where labels are found in a batch, made by :func:`parse_labels`.
 
     Attributes:
-        name: As in the logged names.
+        name: Name in the logged metrics.
         source: A key or field, an index, or a function of the batch.
-        rate: Labels a second; ``None`` where there is one for each utterance.
+        rate: Labels a second; ``None`` for one label an utterance.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Labels:
     rate: float | None = None
 
     def read(self, batch: Any, num_rows: int) -> Tensor:
-        """The labels in a batch of ``num_rows`` utterances, as int64 on the host: ``(B,)``, or ``(B, F)`` where
+        """The labels in a batch of ``num_rows`` utterances, as int64 on the host: ``(B,)``, or ``(B, F)`` if
         they have a rate. Strings become numbers by a hash. -1 is no label.
 
         Raises:
@@ -70,7 +71,7 @@ def parse_labels(labels: Any) -> tuple[Labels, ...]:
 
     Raises:
         TypeError: If it, or a part of it, is of another type.
-        ValueError: If a rate is not positive.
+        ValueError: If a rate is not positive, or names would collide in the logged metrics.
 
     Example:
         >>> [found.name for found in parse_labels({"speaker": 2, "phone": {"source": "phones", "rate": 100}})]
@@ -82,7 +83,25 @@ def parse_labels(labels: Any) -> tuple[Labels, ...]:
         return ()
     if not isinstance(labels, Mapping):
         labels = {labels if isinstance(labels, str) else _DEFAULT_NAME: labels}
-    return tuple(_parse_one(str(name), entry) for name, entry in labels.items())
+    parsed = tuple(_parse_one(str(name), entry) for name, entry in labels.items())
+    names = [each.name for each in parsed]
+    for name in names:
+        if not name.strip("/") or _LAYERS in name.split("/") or names.count(name) > 1:
+            raise ValueError(
+                f"`labels` must have different, non-empty names without the part {_LAYERS!r}, got {name!r} in "
+                f"{names}. Rename it, since logged names would collide."
+            )
+    return parsed
+
+
+def read_labels(labels: Sequence[Labels], batch: Any, num_rows: int) -> dict[str, Tensor]:
+    """All ``labels`` of a batch by name, see :meth:`Labels.read`.
+
+    Example:
+        >>> read_labels(parse_labels("speaker"), {"speaker": [3, 4]}, num_rows=2)
+        {'speaker': tensor([3, 4])}
+    """
+    return {each.name: each.read(batch, num_rows) for each in labels}
 
 
 def _parse_one(name: str, entry: Any) -> Labels:
@@ -104,7 +123,7 @@ def _parse_one(name: str, entry: Any) -> Labels:
 
 
 def labels_at(labels: Tensor, rate: float, seconds: Tensor) -> Tensor:
-    """Labels ``(n, m)`` that are in force at ``seconds`` ``(n, m)``, of ``labels`` ``(n, F)`` with ``rate`` a
+    """Labels ``(n, m)`` at ``seconds`` ``(n, m)``, of ``labels`` ``(n, F)`` with ``rate`` a
     second; -1 behind the last.
 
     Example:
@@ -114,7 +133,7 @@ def labels_at(labels: Tensor, rate: float, seconds: Tensor) -> Tensor:
     """
     index = (seconds * rate).floor().long()
     found = labels.gather(1, index.clamp(0, labels.shape[1] - 1))
-    return torch.where((index >= 0) & (index < labels.shape[1]), found, UNLABELED)
+    return torch.where((index >= 0) & (index < labels.shape[1]), found, NO_LABEL)
 
 
 def _look_up(batch: Any, source: str | int) -> Any:

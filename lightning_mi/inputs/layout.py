@@ -1,4 +1,4 @@
-"""Where time lies in the tensors of a batch: waveforms, or sequences of feature vectors."""
+"""Layout of utterances in a batch: which dimension is time, of waveforms or of feature sequences."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Utterances -> segments: one anchor and a partner at each distance, in every utterance that is long enough."""
+"""Segments of utterances: an anchor and a partner at each distance, placed by a hash of the utterance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,8 @@ from lightning_mi.inputs.channels import Channels, apply_independent_channels
 from lightning_mi.inputs.layout import WAVEFORMS, Layout
 
 _FAR_AT_LEAST_SECONDS = 0.5
-_LOW_BITS = (1 << 55) - 1  # of a priority: the utterance's rank; above them stands the anchor's number
+_LOW_BITS = (1 << 55) - 1  # of a priority, the utterance's rank; above them stands the anchor's number
+_NO_LABELS: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Gap:
 
     Attributes:
         name: As in the logged names: "near", "far", or the number.
-        seconds: The distance, or the least of it where it is random.
+        seconds: The distance, or its minimum if it is random.
         random: Whether it is drawn uniformly from what the utterance has room for.
     """
 
@@ -77,20 +79,23 @@ def _parse_gap(entry: float | str) -> Gap:
 
 
 class Segments(NamedTuple):
-    """The segments of n anchors in a batch, and of their partners.
+    """The segments of n anchors in a batch and of their partners, with all that belongs to each anchor.
 
     Attributes:
-        samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances, each in the layout of
-            the batch: ``(n, 1 + G, 1, S)``, ``(n, 1 + G, S, F)`` or ``(n, 1 + G, F, S)`` where that is another.
+        samples: ``(n, 1 + G, S)``: the anchor, then its partner at each of the G distances, in the layout of the
+            batch: ``(n, 1 + G, 1, S)``, ``(n, 1 + G, S, F)`` or ``(n, 1 + G, F, S)`` if that is another.
         keys: ``(n,)`` int64 on the host, a hash of the utterance's samples and of the anchor's number in it.
-        priorities: ``(n,)`` int64 on the host, not negative. Where not all can be used, the lowest should be:
-            first anchors of all utterances come before second ones.
+        priorities: ``(n,)`` int64 on the host, not negative. If not all can be used, the lowest should be: first
+            anchors of all utterances come before second ones.
         groups: ``(n,)`` int64 on the host: the batch's own groups, else a hash of the utterance.
         utterances: ``(n,)`` int64 on the host, a hash of the utterance.
         rows: ``(n,)`` int64 on the host, the utterance's row in the batch.
         starts: ``(n, 1 + G)`` int64 on the host, the first sample of each segment.
-        too_short: How many other utterances of the batch had no room for the segments.
-        silent: How many had a digitally silent (constant) or non-finite segment.
+        too_short: Number of other utterances in the batch that have no room for the segments.
+        silent: Number of utterances with a digitally silent (constant) or non-finite segment.
+        part_size: Number of anchors whose segments hold no more samples than the batch did, at least 1.
+        labels: By name ``(n,)`` or ``(n, F)`` int64 on the host, labels of the utterance or of its frames.
+        fingerprints: ``(n, 64)`` int64 on the host, the fingerprint of the utterance; ``None`` if not computed.
     """
 
     samples: Tensor
@@ -102,9 +107,12 @@ class Segments(NamedTuple):
     starts: Tensor
     too_short: int
     silent: int
+    part_size: int
+    labels: Mapping[str, Tensor] = _NO_LABELS
+    fingerprints: Tensor | None = None
 
     def select(self, rows: Tensor | slice) -> Segments:
-        """Those of some of the anchors: a mask ``(n,)`` bool on the host, or a slice."""
+        """Some of the anchors: a mask ``(n,)`` bool on the host, or a slice."""
         if isinstance(rows, Tensor) and bool(rows.all()):
             return self
         on_device = rows.to(self.samples.device) if isinstance(rows, Tensor) else rows
@@ -116,28 +124,31 @@ class Segments(NamedTuple):
             utterances=self.utterances[rows],
             rows=self.rows[rows],
             starts=self.starts[rows],
+            labels={name: values[rows] for name, values in self.labels.items()},
+            fingerprints=None if self.fingerprints is None else self.fingerprints[rows],
         )
 
-    def split(self, most: int) -> list[Segments]:
-        """In parts of at most ``most`` anchors."""
-        return [self.select(slice(start, start + most)) for start in range(0, len(self.samples), most)]
+    def split(self) -> list[Segments]:
+        """Parts of at most ``part_size`` anchors."""
+        starts = range(0, len(self.samples), self.part_size)
+        return [self.select(slice(start, start + self.part_size)) for start in starts]
 
 
 @dataclass(frozen=True)
 class SegmentSampler:
-    """Places segments by a hash of the utterance and the seed: the same at every epoch, in every batch.
+    """Places segments by a hash of the utterance and the seed, the same at every epoch and in every batch.
 
     Args:
-        segment_seconds: Length of a segment.
+        segment_seconds: Length of a segment, in seconds.
         gaps: Distances from the anchor's end to its partners' starts; all partners come after it.
-        sample_rate: Of the waveforms, in Hz; of feature sequences the frames a second. Lengths and distances are
-            rounded to whole samples (frames), random distances up.
+        sample_rate: Sampling rate of the waveforms in Hz, or frames a second of feature sequences. Lengths and
+            distances are rounded to whole samples (frames), random distances up.
         seed: Any integer.
-        pairs_per_utterance: The most anchors in one utterance; one, and one more for each further segment's
-            length that there is room for.
-        layout: How the utterances lie in the batch.
-        channels: ``"shared"``, the segments as they are, or, of waveforms, ``"independent"``, each through a channel of
-            its own (:func:`lightning_mi.inputs.channels.apply_independent_channels`).
+        pairs_per_utterance: Maximum number of anchors in one utterance: one, and one more for each further
+            segment's length that there is room for.
+        layout: Layout of the utterances in the batch.
+        channels: ``"shared"``: the segments as they are. ``"independent"`` (waveforms only): each through an
+            acoustic channel of its own (:func:`lightning_mi.inputs.channels.apply_independent_channels`).
 
     Example:
         >>> import torch
@@ -157,14 +168,14 @@ class SegmentSampler:
     channels: Channels = "shared"
 
     @property
-    def segment(self) -> int:
+    def segment_length(self) -> int:
         """Length of a segment in samples."""
         return round(self.segment_seconds * self.sample_rate)
 
     @property
     def shortest(self) -> int:
         """Length in samples of the shortest utterance that has room for the anchor and every partner."""
-        return 2 * self.segment + max(self._gap_samples())
+        return 2 * self.segment_length + max(self._gap_samples())
 
     def _gap_samples(self) -> list[int]:
         lengths = [gap.seconds * self.sample_rate for gap in self.gaps]
@@ -175,7 +186,7 @@ class SegmentSampler:
         ]
 
     def __call__(self, waveforms: Waveforms) -> Segments:
-        """Cut the segments of every utterance that is long enough and not silent where they fall."""
+        """Cut the segments of every utterance that is long enough and not silent in any of them."""
         lengths = waveforms.lengths
         assert lengths is not None
         frames = self.layout.frames(waveforms.samples)  # (B, T, F)
@@ -186,7 +197,7 @@ class SegmentSampler:
         rows, rounds = self._anchors(lengths)
         starts = self._starts(utterances[rows], rounds, lengths[rows])
         firsts = starts.to(frames.device) + (rows * frames.shape[1]).to(frames.device)[:, None]
-        cut = frames.flatten(0, 1)[firsts[:, :, None] + torch.arange(self.segment, device=frames.device)]
+        cut = frames.flatten(0, 1)[firsts[:, :, None] + torch.arange(self.segment_length, device=frames.device)]
         sounding = (_is_sounding(cut) & torch.isfinite(cut).flatten(2).all(dim=2)).all(dim=1)
         used = sounding.cpu()
         groups = utterances
@@ -195,9 +206,10 @@ class SegmentSampler:
         keys = mix(utterances[rows] + rounds)
         if self.channels == "independent":
             cut = apply_independent_channels(cut[..., 0], keys, self.sample_rate, self.seed)[..., None]
+        segments = self.layout.restore(cut[sounding], like=waveforms.samples)
         rank = (mix(utterances, self.seed)[rows] >> 8) & _LOW_BITS
         return Segments(
-            samples=self.layout.restore(cut[sounding], like=waveforms.samples),
+            samples=segments,
             keys=keys[used],
             priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
             groups=groups[rows][used],
@@ -206,11 +218,12 @@ class SegmentSampler:
             starts=starts[used],
             too_short=waveforms.samples.shape[0] - len(long_enough),
             silent=len(utterances) - len(rows[used].unique()),
+            part_size=max(1, waveforms.samples.numel() // math.prod(segments.shape[1:])),
         )
 
     def _anchors(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """For each anchor of each utterance, the utterance's row and the anchor's number in it."""
-        counts = (1 + (lengths - self.shortest) // self.segment).clamp(max=self.pairs_per_utterance)
+        counts = (1 + (lengths - self.shortest) // self.segment_length).clamp(max=self.pairs_per_utterance)
         rows = torch.arange(len(lengths)).repeat_interleave(counts)
         rounds = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
         return rows, rounds
@@ -220,9 +233,9 @@ class SegmentSampler:
         anchor = self._draw(utterances, rounds, 0, lengths - self.shortest)
         starts = [anchor]
         for number, (gap, samples) in enumerate(zip(self.gaps, self._gap_samples(), strict=True), start=1):
-            start = anchor + self.segment + samples
+            start = anchor + self.segment_length + samples
             if gap.random:
-                start = start + self._draw(utterances, rounds, number, lengths - self.segment - start)
+                start = start + self._draw(utterances, rounds, number, lengths - self.segment_length - start)
             starts.append(start)
         return torch.stack(starts, dim=1)
 

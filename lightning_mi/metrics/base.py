@@ -1,4 +1,4 @@
-"""What the metrics have in common: they hold rows, gather them in an order of their own, and ask the estimator."""
+"""BoundMetric: base of the metrics, which holds rows, gathers them in an order of their own and estimates."""
 
 from __future__ import annotations
 

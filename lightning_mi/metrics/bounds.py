@@ -1,4 +1,4 @@
-"""The bounds as torchmetrics metrics: they hold the rows, gather them and ask the estimator."""
+"""MIBound, LabeledMIBound and NullBound: torchmetrics metrics over the estimator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
 from lightning_mi.estimator.shuffled_bound import null_bound
 from lightning_mi.metrics.base import BoundMetric
 
@@ -29,8 +29,8 @@ class MIBound(BoundMetric):
     - ``z_b`` (:class:`~torch.Tensor`): ``(B, D')`` floating-point, embeddings of the second segments.
     - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (an utterance, a
       speaker) never stand on both sides of the split. Without it each row is its own group.
-    - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, what tells rows apart (a number of the pair).
-      With it the order of the updates and the number of processes do not change the value either.
+    - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, an identity of each pair. With it the order of
+    the updates and the number of processes do not change the value either.
 
     As output of ``compute`` the metric returns:
 
@@ -41,7 +41,7 @@ class MIBound(BoundMetric):
 
     Args:
         num_clusters: K of the k-means, at most the number of pairs in one half.
-        seed: Of the split and the k-means.
+        seed: Seed of the split and the k-means.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         probe: As that of :func:`lightning_mi.mi_bound`.
         kwargs: Those of :class:`torchmetrics.Metric`.
@@ -76,8 +76,8 @@ class MIBound(BoundMetric):
         self,
         num_clusters: int = 128,
         seed: int = 0,
-        quantizer: str = "kmeans",
-        probe: str = "linear",
+        quantizer: QuantizerName = "kmeans",
+        probe: ProbeName = "linear",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,8 +87,8 @@ class MIBound(BoundMetric):
         check_choice("probe", probe, PROBES)
         self.num_clusters = num_clusters
         self.seed = seed
-        self.quantizer = quantizer
-        self.probe = probe
+        self.quantizer: QuantizerName = quantizer
+        self.probe: ProbeName = probe
 
     def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` and ``keys``, ``(B,)``
@@ -122,7 +122,8 @@ class LabeledMIBound(BoundMetric):
     - ``labels`` (:class:`~torch.Tensor`): ``(B,)`` integer class labels; -1 is a row without a label.
     - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (the utterance or the
       speaker of a frame) never stand on both sides of the split. Without it each row is its own group.
-    - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, what tells rows apart. With it the order of the
+    - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, an identity of each row. With it the order of
+    the
       updates and the number of processes do not change the value.
 
     As output of ``compute`` the metric returns:
@@ -133,7 +134,7 @@ class LabeledMIBound(BoundMetric):
     All rows are held until ``reset``: ``D * 4`` bytes each in float32.
 
     Args:
-        seed: Of the split.
+        seed: Seed of the split.
         probe: As that of :func:`lightning_mi.labeled_mi_bound`.
         kwargs: Those of :class:`torchmetrics.Metric`.
 
@@ -159,12 +160,12 @@ class LabeledMIBound(BoundMetric):
     z: list[Tensor]
     labels: list[Tensor]
 
-    def __init__(self, seed: int = 0, probe: str = "linear", **kwargs: Any) -> None:
+    def __init__(self, seed: int = 0, probe: ProbeName = "linear", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_int("seed", seed)
         check_choice("probe", probe, PROBES)
         self.seed = seed
-        self.probe = probe
+        self.probe: ProbeName = probe
 
     def update(self, z: Tensor, labels: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add rows: ``z`` ``(B, D)``, ``labels`` ``(B,)`` integers and, optionally, ``groups`` and ``keys``,
@@ -176,12 +177,12 @@ class LabeledMIBound(BoundMetric):
 
 
 class NullBound(BoundMetric):
-    """What is left of the bound where there is nothing to find, in nats: see
+    """Bound of pairs shuffled among clusters of near-duplicates, in nats, see
     :func:`lightning_mi.estimator.shuffled_bound.null_bound`.
 
     As input to ``update`` the metric accepts ``z_a`` and ``z_b`` as :class:`MIBound`, and
 
-    - ``families`` (:class:`~torch.Tensor`): ``(B,)`` int64; rows of one family may be copies of one another.
+    - ``near_duplicates`` (:class:`~torch.Tensor`): ``(B,)`` int64; the cluster of near-duplicates.
     - ``groups``, ``keys`` (:class:`~torch.Tensor`, optional): as those of :class:`MIBound`.
 
     As output of ``compute`` the metric returns:
@@ -190,7 +191,7 @@ class NullBound(BoundMetric):
 
     Args:
         num_clusters: K of the k-means, at most the number of rows in one half.
-        seed: Of the shuffle, the split and the k-means.
+        seed: Seed of the shuffle, the split and the k-means.
         kwargs: Those of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -202,13 +203,13 @@ class NullBound(BoundMetric):
         >>> z = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
         >>> metric = NullBound(num_clusters=8)
         >>> for _ in range(2):  # the same recordings once more
-        ...     metric.update(z, z, families=torch.arange(400))
+        ...     metric.update(z, z, near_duplicates=torch.arange(400))
         >>> metric.compute() > 0.5
         tensor(True)
     """
 
     _float_states = ("z_a", "z_b")
-    _int_states = ("families", "groups", "keys")
+    _int_states = ("near_duplicates", "groups", "keys")
 
     def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -221,13 +222,13 @@ class NullBound(BoundMetric):
         self,
         z_a: Tensor,
         z_b: Tensor,
-        families: Tensor,
+        near_duplicates: Tensor,
         groups: Tensor | None = None,
         keys: Tensor | None = None,
     ) -> None:
-        """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')``, ``families`` and, optionally, ``groups`` and
+        """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')``, ``near_duplicates`` and, optionally, ``groups`` and
         ``keys``, ``(B,)`` int64 each."""
-        self._add({"z_a": z_a, "z_b": z_b}, {"families": families, "groups": groups, "keys": keys})
+        self._add({"z_a": z_a, "z_b": z_b}, {"near_duplicates": near_duplicates, "groups": groups, "keys": keys})
 
     def _bound(self, **rows: Tensor) -> MIEstimate:
         return null_bound(**rows, num_clusters=self.num_clusters, seed=self.seed)

@@ -1,37 +1,35 @@
-"""The validations of a run, remembered in a few kilobytes: what pictures are drawn from."""
+"""History: the validations of a run in a few kilobytes, from which figures are drawn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from lightning_mi.estimator import MIEstimate
-
-Key = tuple[str, str]  # the names of a layer and of a gap
+from lightning_mi.validation.estimates import Key
 
 # Values are kept as whole multiples of this many nats: finer than any error bar, and such an integer takes 2 or 3
-# bytes of a checkpoint where a float takes 9.
-_GRAIN = 1e-4
-_MOST_BYTES = 20_000
+# bytes of a checkpoint, a float 9.
+_RESOLUTION = 1e-4
+_MAX_SUMMARIES = 1024  # some 20 KB of a checkpoint
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What is remembered of one :class:`lightning_mi.MIEstimate`, rounded to 1e-4 nats.
+class BoundSummary:
+    """Summary of one :class:`lightning_mi.MIEstimate`, rounded to 1e-4 nats.
 
     Attributes:
-        bound: In nats, as the others are where nothing else is said.
-        stderr: Its standard error.
-        entropy: H(c).
-        num_clusters: K, a number.
-        active_clusters: How many of them occur, a number.
+        bound: The bound, in nats.
+        stderr: Its standard error, in nats.
+        entropy: H(c), in nats.
+        num_clusters: K.
+        active_clusters: How many clusters occur.
 
     Example:
-        >>> reading = Reading(bound=1.5, stderr=0.1, entropy=4.0, num_clusters=128, active_clusters=120)
-        >>> round(reading.ceiling, 3), round(reading.effective_clusters, 1)
+        >>> summary = BoundSummary(bound=1.5, stderr=0.1, entropy=4.0, num_clusters=128, active_clusters=120)
+        >>> round(summary.ceiling, 3), round(summary.effective_clusters, 1)
         (4.852, 54.6)
     """
 
@@ -48,7 +46,7 @@ class Reading:
 
     @property
     def effective_clusters(self) -> float:
-        """exp(H(c)), a number: as many clusters of equal size have the same entropy."""
+        """exp(H(c)): the number of clusters of equal size that have the same entropy."""
         return math.exp(self.entropy)
 
 
@@ -59,59 +57,51 @@ class Validation:
     Attributes:
         epoch: Number of the epoch, from 0; -1 is before training.
         step: Optimiser steps until then.
-        readings: By the names of layer and gap, the primary first.
+        summaries: By the names of layer and gap, the primary first.
         references: Bounds to compare the primary with, by what they are called in pictures; in nats.
     """
 
     epoch: int
     step: int
-    readings: dict[Key, Reading]
-    references: dict[str, Reading]
+    summaries: dict[Key, BoundSummary]
+    references: dict[str, BoundSummary]
 
     @property
     def key(self) -> Key:
         """The names of layer and gap of the primary."""
-        return next(iter(self.readings))
+        return next(iter(self.summaries))
 
     @property
-    def primary(self) -> Reading:
-        """Of the bound that is logged under ``log_name``."""
-        return self.readings[self.key]
-
-    @cached_property
-    def num_bytes(self) -> int:
-        """Of a checkpoint, at most."""
-        readings = [*self.readings.values(), *self.references.values()]
-        numbers = [number for reading in readings for number in _integers(reading)]
-        pickled = sum(2 if 0 <= number < 256 else 3 if 0 <= number < 65536 else 5 for number in numbers)
-        return 24 + 3 * len(readings) + pickled
+    def primary(self) -> BoundSummary:
+        """Summary of the bound that is logged under ``log_name``."""
+        return self.summaries[self.key]
 
     @property
-    def layers(self) -> dict[str, Reading]:
-        """Of each layer, at the primary's gap."""
-        return {layer: reading for (layer, gap), reading in self.readings.items() if gap == self.key[1]}
+    def layers(self) -> dict[str, BoundSummary]:
+        """Summaries of the layers at the primary gap."""
+        return {layer: summary for (layer, gap), summary in self.summaries.items() if gap == self.key[1]}
 
 
 class History:
-    """The validations of a run, in their order; only numbers are kept.
+    """The validations of a run, in their order; numbers only.
 
-    It stays below ``max_bytes`` in a checkpoint, however long the run: where it would not, it leaves out the
-    validation whose neighbours are nearest to each other (the oldest of equals), never the first, the best or the
-    last. So it is spread evenly over the whole run, and a resumed run has the history that it would have had.
+    It never holds more than ``max_summaries`` summaries of estimates (but always the first, the best and the last
+    validation). When it would, it drops the validation whose neighbours are nearest to each other, the oldest of
+    equals. So it is spread evenly over the run, and a resumed run has the history that it would have had.
 
     Args:
-        max_bytes: The most bytes of :meth:`state` in a checkpoint, at least 1000.
+        max_summaries: Maximum number of summaries, at least 3.
 
     Raises:
-        ValueError: If ``max_bytes`` is below 1000.
+        ValueError: If ``max_summaries`` is below 3.
 
     Example:
         >>> import torch
         >>> from lightning_mi import mi_bound
-        >>> z = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+        >>> z, noise = torch.randn(2, 200, 4, generator=torch.Generator().manual_seed(0))
         >>> history = History()
-        >>> for epoch, noise in enumerate([2.0, 0.5, 1.0]):
-        ...     estimate = mi_bound(z, z + noise * torch.randn(200, 4), num_clusters=4)
+        >>> for epoch, level in enumerate([2.0, 0.5, 1.0]):
+        ...     estimate = mi_bound(z, z + level * noise, num_clusters=4)
         ...     history.append(epoch, 100 * (epoch + 1), {("encoder", "near"): estimate})
         >>> len(history), history.best.epoch
         (3, 1)
@@ -119,10 +109,10 @@ class History:
         [100, 200, 300]
     """
 
-    def __init__(self, max_bytes: int = _MOST_BYTES) -> None:
-        if max_bytes < 1000:
-            raise ValueError(f"`max_bytes` must be at least 1000, got {max_bytes}: a validation takes some 100.")
-        self._max_bytes = max_bytes
+    def __init__(self, max_summaries: int = _MAX_SUMMARIES) -> None:
+        if max_summaries < 3:
+            raise ValueError(f"`max_summaries` must be at least 3, got {max_summaries}.")
+        self._max_summaries = max_summaries
         self._validations: list[Validation] = []
 
     def __len__(self) -> int:
@@ -138,17 +128,15 @@ class History:
         estimates: Mapping[Key, MIEstimate],
         references: Mapping[str, MIEstimate] | None = None,
     ) -> None:
-        """Remember a validation.
-
-        One at the same epoch and step as the last takes its place.
+        """Append a validation. One at the same epoch and step as the last replaces it.
 
         Args:
-            epoch: Number of the epoch, from 0; -1 for one before training.
+            epoch: Number of the epoch, from 0; -1 for a validation before training.
             step: Optimiser steps until now; not below that of the validation before.
             estimates: By the names of layer and gap, the primary first, as
                 :attr:`lightning_mi.MIBoundCallback.estimates`.
-            references: Bounds that the primary is to be compared with, by what they are to be called in pictures,
-                such as ``"input baseline"`` or ``"null"``. One that is measured only once is a level line.
+            references: Bounds that the primary is to be compared with, by their names in figures, such as
+                ``"input baseline"`` or ``"null"``. One that is measured only once is a horizontal line.
 
         Raises:
             ValueError: If there are no ``estimates``, a value is not finite, or ``step`` is below the last one.
@@ -160,13 +148,13 @@ class History:
         added = Validation(
             int(epoch),
             int(step),
-            {key: _reading(key, estimate) for key, estimate in estimates.items()},
-            {name: _reading(name, estimate) for name, estimate in (references or {}).items()},
+            {key: _summary(key, estimate) for key, estimate in estimates.items()},
+            {name: _summary(name, estimate) for name, estimate in (references or {}).items()},
         )
         if self._validations and (added.epoch, added.step) == (self.last.epoch, self.last.step):
             self._validations.pop()
         self._validations.append(added)
-        while self._num_bytes() > self._max_bytes and self._leave_one_out():
+        while sum(map(_count, self)) > self._max_summaries and self._thin():
             pass
 
     @property
@@ -187,50 +175,42 @@ class History:
         """
         return max(self._validations, key=lambda validation: validation.primary.bound)
 
-    def references(self) -> dict[str, list[tuple[int, Reading]]]:
-        """By name, the readings of each reference and the positions of their validations in this history."""
-        found: dict[str, list[tuple[int, Reading]]] = {}
+    def references(self) -> dict[str, list[tuple[int, BoundSummary]]]:
+        """By name, the summaries of each reference and the positions of their validations in this history."""
+        found: dict[str, list[tuple[int, BoundSummary]]] = {}
         for position, validation in enumerate(self):
-            for name, reading in validation.references.items():
-                found.setdefault(name, []).append((position, reading))
+            for name, summary in validation.references.items():
+                found.setdefault(name, []).append((position, summary))
         return found
 
     def state(self) -> dict[str, Any]:
         """Strings and integers only, for a checkpoint."""
-        keys = list(dict.fromkeys(key for validation in self for key in validation.readings))
+        keys = list(dict.fromkeys(key for validation in self for key in validation.summaries))
         names = list(dict.fromkeys(name for validation in self for name in validation.references))
         rows = []
         for validation in self:
-            row = [validation.epoch, validation.step, len(validation.readings)]
-            for key, reading in validation.readings.items():
-                row += [keys.index(key), *_integers(reading)]
-            for name, reading in validation.references.items():
-                row += [names.index(name), *_integers(reading)]
+            row = [validation.epoch, validation.step, len(validation.summaries)]
+            for key, summary in validation.summaries.items():
+                row += [keys.index(key), *_integers(summary)]
+            for name, summary in validation.references.items():
+                row += [names.index(name), *_integers(summary)]
             rows.append(row)
         return {"keys": [list(key) for key in keys], "references": names, "rows": rows}
 
     @staticmethod
-    def from_state(state: Mapping[str, Any], max_bytes: int = _MOST_BYTES) -> History:
-        """What :meth:`state` was made from."""
-        history = History(max_bytes)
+    def from_state(state: Mapping[str, Any]) -> History:
+        """The history that :meth:`state` was made from."""
+        history = History()
         keys: list[Key] = [(layer, gap) for layer, gap in state["keys"]]
-        for epoch, step, num_readings, *values in state["rows"]:
+        for epoch, step, num_summaries, *values in state["rows"]:
             parts = [values[start : start + 6] for start in range(0, len(values), 6)]
-            readings = {keys[part[0]]: _from_integers(part[1:]) for part in parts[:num_readings]}
-            references = {state["references"][part[0]]: _from_integers(part[1:]) for part in parts[num_readings:]}
-            history._validations.append(Validation(epoch, step, readings, references))
+            summaries = {keys[part[0]]: _from_integers(part[1:]) for part in parts[:num_summaries]}
+            references = {state["references"][part[0]]: _from_integers(part[1:]) for part in parts[num_summaries:]}
+            history._validations.append(Validation(epoch, step, summaries, references))
         return history
 
-    def _num_bytes(self) -> int:
-        """Of the state in a checkpoint, at most."""
-        keys = {key for validation in self for key in validation.readings}
-        names = {name for validation in self for name in validation.references}
-        strings = [*(part for key in keys for part in key), *names]
-        total = 200 + sum(len(text.encode()) + 12 for text in strings) + 12 * len(keys)
-        return total + sum(validation.num_bytes for validation in self)
-
-    def _leave_one_out(self) -> bool:
-        """Whether there was one to leave out."""
+    def _thin(self) -> bool:
+        """Drop one validation; whether there was one to drop."""
         steps = [validation.step for validation in self]
         best = self.best
         inner = [i for i in range(1, len(steps) - 1) if self._validations[i] is not best]
@@ -239,19 +219,25 @@ class History:
         return bool(inner)
 
 
-def _reading(name: Key | str, estimate: MIEstimate) -> Reading:
+def _count(validation: Validation) -> int:
+    return len(validation.summaries) + len(validation.references)
+
+
+def _summary(name: Key | str, estimate: MIEstimate) -> BoundSummary:
     values = (estimate.bound, estimate.stderr, estimate.entropy)
     if not all(map(math.isfinite, values)):
         raise ValueError(f"The bound, its error and the entropy of {name!r} must be finite, got {values}.")
-    whole = [round(value / _GRAIN) for value in values]
+    whole = [round(value / _RESOLUTION) for value in values]
     return _from_integers([*whole, estimate.num_clusters, estimate.active_clusters])
 
 
-def _integers(reading: Reading) -> list[int]:
-    values = (reading.bound, reading.stderr, reading.entropy)
-    return [*(round(value / _GRAIN) for value in values), reading.num_clusters, reading.active_clusters]
+def _integers(summary: BoundSummary) -> list[int]:
+    values = (summary.bound, summary.stderr, summary.entropy)
+    return [*(round(value / _RESOLUTION) for value in values), summary.num_clusters, summary.active_clusters]
 
 
-def _from_integers(values: list[int]) -> Reading:
+def _from_integers(values: list[int]) -> BoundSummary:
     bound, stderr, entropy, num_clusters, active_clusters = values
-    return Reading(bound * _GRAIN, stderr * _GRAIN, entropy * _GRAIN, num_clusters, active_clusters)
+    return BoundSummary(
+        bound * _RESOLUTION, stderr * _RESOLUTION, entropy * _RESOLUTION, num_clusters, active_clusters
+    )

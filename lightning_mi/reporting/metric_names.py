@@ -1,25 +1,137 @@
-"""The names, below the callback's prefix, under which estimates are logged."""
+"""Logged metrics: every name that the callback logs, its unit and its meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.validation.epoch import Key
+from lightning_mi.validation.estimates import Findings, Key
 
 
-def details(
+@dataclass(frozen=True)
+class LoggedMetric:
+    """One row of :data:`METRICS`.
+
+    Attributes:
+        name: As it is logged with ``log_name="val/mi_bound"``; ``<gap>``, ``<layer>`` and ``<labels>`` stand for
+            names.
+        unit: ``"nats"``, ``"s"``, or empty for a count.
+        meaning: What it is, and when it is logged.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+
+
+METRICS = (
+    LoggedMetric("val/mi_bound", "nats", "the lower bound on I(Z_a; Z_b); also in the progress bar"),
+    LoggedMetric(
+        "mi_bound/stderr",
+        "nats",
+        "its standard error over groups, never less than the difference of the two halves implies",
+    ),
+    LoggedMetric("mi_bound/entropy", "nats", "H(c), the entropy of the clusters on the scored halves"),
+    LoggedMetric(
+        "mi_bound/cross_entropy",
+        "nats",
+        "E[-log q(c given z_a)] on the scored halves; the bound is entropy minus cross-entropy",
+    ),
+    LoggedMetric("mi_bound/ceiling", "nats", "log K, which no bound with K clusters can exceed"),
+    LoggedMetric(
+        "mi_bound/active_clusters",
+        "",
+        "number of clusters that occur among the scored pairs; 1 is a collapsed model",
+    ),
+    LoggedMetric("mi_bound/pairs", "", "number of pairs that were used"),
+    LoggedMetric(
+        "mi_bound/skipped", "", "utterances left out: too short, silent, or with NaN in their embeddings"
+    ),
+    LoggedMetric("mi_bound/seconds", "s", "wall clock of the callback in this validation, on the slowest process"),
+    LoggedMetric(
+        "mi_bound/gain",
+        "nats",
+        "in `fit`, from the second value on: paired difference to the best previous epoch, group by group",
+    ),
+    LoggedMetric("mi_bound/gain_stderr", "nats", "its standard error"),
+    LoggedMetric(
+        "mi_bound/input",
+        "nats",
+        "input baseline: the same bound of the same segments' log-mel frames (with `time_dim` of the features), "
+        "pooled as the model's frames are; measured once a run",
+    ),
+    LoggedMetric(
+        "mi_bound/null",
+        "nats",
+        "null control: what a nearest-neighbour probe finds in pairs shuffled among utterances; must be 0 within "
+        "its error, else near-duplicates stand on both sides of the split; measured once a run",
+    ),
+    LoggedMetric("mi_bound/null_stderr", "nats", "its standard error"),
+    LoggedMetric("mi_bound/gap_<gap>/bound", "nats", "the bound at each distance, if `gap_seconds` has several"),
+    LoggedMetric("mi_bound/gap_<gap>/stderr", "nats", "its standard error"),
+    LoggedMetric(
+        "mi_bound/near_minus_far",
+        "nats",
+        'if `gap_seconds` has both: the bound at "near" minus that at "far", pair by pair, i.e. what neighbouring '
+        "segments share and distant ones do not. A difference of two bounds, hence no bound; may be negative",
+    ),
+    LoggedMetric("mi_bound/near_minus_far_stderr", "nats", "its standard error"),
+    LoggedMetric("mi_bound/layers/<layer>/bound", "nats", "the bound of each layer, if `layers` is given"),
+    LoggedMetric("mi_bound/layers/<layer>/stderr", "nats", "its standard error"),
+    LoggedMetric(
+        "mi_bound/labels/<labels>/bound",
+        "nats",
+        "the labelled bound I(Z; Y) >= H(Y) - CE of the primary layer, if `labels` is given",
+    ),
+    LoggedMetric("mi_bound/labels/<labels>/stderr", "nats", "its standard error"),
+    LoggedMetric("mi_bound/labels/<labels>/entropy", "nats", "H(Y), which the labelled bound cannot exceed"),
+    LoggedMetric(
+        "mi_bound/labels/<labels>/layers/<layer>/bound", "nats", "the labelled bound of each layer, with `layers`"
+    ),
+    LoggedMetric("mi_bound/labels/<labels>/layers/<layer>/stderr", "nats", "its standard error"),
+)
+
+
+def metric_prefix(log_name: str) -> str:
+    """Prefix of the detailed metrics: the last part of ``log_name``.
+
+    Example:
+        >>> metric_prefix("val/mi_bound")
+        'mi_bound'
+    """
+    return log_name.rsplit("/", 1)[-1]
+
+
+def metrics_of(findings: Findings, several_gaps: bool, several_layers: bool) -> dict[str, float]:
+    """Names (below the prefix) and values of all estimates of a validation but its controls.
+
+    Args:
+        findings: Findings of the validation.
+        several_gaps: Whether each gap is logged.
+        several_layers: Whether each layer is logged.
+    """
+    values = dict(bound_metrics(findings.estimates, several_gaps, several_layers))
+    labeled = {key: found.estimate for key, found in findings.labeled.items() if found.estimate is not None}
+    values |= labeled_metrics(labeled, findings.primary_layer, several_layers)
+    values["skipped"] = float(findings.skipped)
+    return values
+
+
+def bound_metrics(
     estimates: Mapping[Key, MIEstimate], several_gaps: bool, several_layers: bool
 ) -> Iterator[tuple[str, float]]:
-    """What is logged beside the primary, which comes first in ``estimates``.
+    """Names (below the prefix) and values of the estimates, the primary one first.
 
-    Where the primary's layer has the gaps "near" and "far", ``local`` is the bound at the one less that at
-    the other, pair by pair: what neighbours share that distant segments do not. It is a difference of two lower
-    bounds, hence no bound itself, and may be below 0.
+    Args:
+        estimates: By the names of layer and gap.
+        several_gaps: Whether each gap is logged.
+        several_layers: Whether each layer is logged.
 
     Example:
         >>> estimate = MIEstimate(1.5, 0.1, 4.0, 2.5, 4.85, 128, 120, 900, 900)
-        >>> dict(details({("rnn", "near"): estimate}, several_gaps=False, several_layers=True))["layers/rnn/bound"]
+        >>> metrics = dict(bound_metrics({("rnn", "near"): estimate}, several_gaps=False, several_layers=True))
+        >>> metrics["layers/rnn/bound"]
         1.5
     """
     (primary_layer, primary_gap), primary = next(iter(estimates.items()))
@@ -35,15 +147,26 @@ def details(
             yield f"layers/{layer}/stderr", estimate.stderr
     near, far = (estimates.get((primary_layer, gap)) for gap in ("near", "far"))
     if near is not None and far is not None and near.scores is not None and far.scores is not None:
-        local, stderr = near.scores.gain_over(far.scores)
-        yield "near_minus_far", local
+        difference, stderr = near.scores.gain_over(far.scores)
+        yield "near_minus_far", difference
         yield "near_minus_far_stderr", stderr
 
 
-def labeled_details(
+def labeled_metrics(
     labeled: Mapping[Key, MIEstimate], primary_layer: str, several_layers: bool
 ) -> Iterator[tuple[str, float]]:
-    """What is logged of the labelled bounds, by the names of layer and labels."""
+    """Names (below the prefix) and values of the labelled bounds.
+
+    Args:
+        labeled: By the names of layer and labels.
+        primary_layer: The layer of ``labels/<labels>/bound``.
+        several_layers: Whether each layer is logged.
+
+    Example:
+        >>> estimate = MIEstimate(1.5, 0.1, 4.0, 2.5, 4.85, 128, 120, 900, 900)
+        >>> [name for name, _ in labeled_metrics({("rnn", "phone"): estimate}, "rnn", several_layers=False)]
+        ['labels/phone/bound', 'labels/phone/stderr', 'labels/phone/entropy']
+    """
     for (layer, labels), estimate in labeled.items():
         if several_layers:
             yield f"labels/{labels}/layers/{layer}/bound", estimate.bound

@@ -1,95 +1,135 @@
-"""What is remembered from one validation of a fit to the next, and travels in its checkpoints."""
+"""Run state: what survives from one validation of a run to the next, and in its checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.reporting.best import BestEpoch
-from lightning_mi.reporting.history import History, Key
+from lightning_mi.estimator.group_scores import GroupScores
+from lightning_mi.reporting.history import History
+from lightning_mi.validation.estimates import Key
 
-_IN_PICTURES = {"input": "input baseline"}  # by the logged name; others are called the same
+_IN_FIGURES = {"input": "input baseline"}  # by the logged name; others are called the same
 
 
-class Memory:
-    """The last value, the best epoch, the controls that are measured once, and the history that pictures are drawn
-    from.
+@dataclass
+class RunState:
+    """State of one run.
+
+    Attributes:
+        last: The last bound, in nats.
+        input: The input baseline, in nats, measured once.
+        null: The null control and its standard error, in nats, measured once.
+        best: The highest bound, in nats.
+        best_scores: Scores of its groups.
+        history: What figures are drawn from.
+        untrained: Estimates of a validation before training, and the id of its module, which the Trainer holds
+            until then; not in checkpoints.
 
     Example:
         >>> from lightning_mi import mi_bound
         >>> import torch
         >>> z = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
-        >>> memory = Memory()
-        >>> memory.remember(0, 100, {("output", "near"): mi_bound(z, z, num_clusters=4)})
-        >>> Memory.from_state(memory.state()).last == memory.last
+        >>> state = RunState()
+        >>> state.update(0, 100, {("output", "near"): mi_bound(z, z, num_clusters=4)})
+        >>> RunState.from_state(state.state()).last == state.last
         True
     """
 
-    def __init__(self) -> None:
-        self.last: float | None = None
-        self.input: float | None = None
-        self.null: tuple[float, float] | None = None  # and its standard error
-        self.best: BestEpoch | None = None
-        self.history = History()
+    last: float | None = None
+    input: float | None = None
+    null: tuple[float, float] | None = None
+    best: float | None = None
+    best_scores: GroupScores | None = None
+    history: History = field(default_factory=History)
+    untrained: tuple[int, dict[Key, MIEstimate]] | None = None
 
-    def remember(
+    def take_controls(self, controls: Mapping[str, MIEstimate]) -> dict[str, float]:
+        """Take in the controls that were just measured; all that are known, by their logged names.
+
+        Args:
+            controls: By their logged names, ``"input"`` and ``"null"``.
+        """
+        if "input" in controls:
+            self.input = controls["input"].bound
+        if "null" in controls:
+            self.null = controls["null"].bound, controls["null"].stderr
+        known = {} if self.input is None else {"input": self.input}
+        if self.null is not None:
+            known["null"], known["null_stderr"] = self.null
+        return known
+
+    def update(
         self,
         epoch: int,
         step: int,
-        estimates: dict[Key, MIEstimate],
+        estimates: Mapping[Key, MIEstimate],
         controls: Mapping[str, MIEstimate] | None = None,
     ) -> None:
-        """Take in one validation, the primary's estimate first, and by their logged names the controls that were
-        measured in it."""
+        """Take in one validation.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            step: Optimiser steps until now.
+            estimates: By the names of layer and gap, the primary one first.
+            controls: By their logged names, those that were measured in it.
+        """
         primary = next(iter(estimates.values()))
         self.last = primary.bound
-        if self.best is None or primary.bound > self.best.bound:
-            self.best = BestEpoch.of(primary)
+        if (self.best is None or primary.bound > self.best) and primary.scores is not None:
+            self.best, self.best_scores = primary.bound, primary.scores.compact()
         if len(self.history) and step < self.history.last.step:
             self.history = History()  # another run's
-        references = {_IN_PICTURES.get(name, name): estimate for name, estimate in (controls or {}).items()}
+        references = {_IN_FIGURES.get(name, name): estimate for name, estimate in (controls or {}).items()}
         self.history.append(epoch, step, estimates, references)
 
-    def begin_with(self, before: dict[Key, MIEstimate], first: MIEstimate) -> None:
-        """Let the history begin with a validation before training, unless it was of other utterances than the
-        ``first`` in training, or the history has begun."""
-        try:
-            BestEpoch.of(next(iter(before.values()))).gain_of(first)
-        except ValueError:
-            return
-        if not len(self.history):
-            self.history.append(-1, 0, before)
+    def start_from_untrained(self, module_id: int, primary: MIEstimate) -> None:
+        """Let the history start with the validation before training, if it was of the same module and the same
+        utterances as ``primary``."""
+        if self.untrained is not None and self.untrained[0] == module_id and not len(self.history):
+            before = self.untrained[1]
+            scores = next(iter(before.values())).scores
+            if scores is not None and _gain(primary, scores) is not None:
+                self.history.append(-1, 0, before)
+        self.untrained = None
 
     def gain_of(self, primary: MIEstimate) -> tuple[float, float] | None:
-        """Difference to the best epoch so far and its standard error, in nats; ``None`` where there is nothing to
-        compare with: no epoch yet, or other utterances than then."""
-        if self.best is None:
-            return None
-        try:
-            return self.best.gain_of(primary)
-        except ValueError:
-            return None
+        """Paired difference to the best bound before and its standard error, in nats; ``None`` before the second
+        validation, or if fewer than 2 groups are in both."""
+        return None if self.best_scores is None else _gain(primary, self.best_scores)
 
     def state(self) -> dict[str, Any]:
         """Numbers, strings and tensors only, less than 100 KiB in a checkpoint."""
-        best = None if self.best is None else self.best.state()
-        null = None if self.null is None else list(self.null)
+        best = None
+        if self.best_scores is not None:
+            best = {"bound": self.best, **self.best_scores.state()}
         return {
             "last": self.last,
             "input": self.input,
-            "null": null,
+            "null": None if self.null is None else list(self.null),
             "best": best,
             "history": self.history.state(),
         }
 
     @staticmethod
-    def from_state(state: dict[str, Any]) -> Memory:
-        """What :meth:`state` was made from."""
-        memory = Memory()
-        memory.last, memory.input = state["last"], state["input"]
-        null = state.get("null")  # which older checkpoints do not have
-        memory.null = None if null is None else (null[0], null[1])
-        memory.best = None if state["best"] is None else BestEpoch.from_state(state["best"])
-        memory.history = History.from_state(state["history"])
-        return memory
+    def from_state(state: Mapping[str, Any]) -> RunState:
+        """The run state that :meth:`state` was made from."""
+        null, best = state.get("null"), state["best"]
+        return RunState(
+            last=state["last"],
+            input=state["input"],
+            null=None if null is None else (null[0], null[1]),
+            best=None if best is None else best["bound"],
+            best_scores=None if best is None else GroupScores.from_state(best),
+            history=History.from_state(state["history"]),
+        )
+
+
+def _gain(primary: MIEstimate, scores: GroupScores) -> tuple[float, float] | None:
+    assert primary.scores is not None
+    try:
+        return primary.scores.gain_over(scores)
+    except ValueError:
+        return None

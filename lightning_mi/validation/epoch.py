@@ -1,436 +1,305 @@
-"""One validation epoch, on all processes: batches come in, estimates come out."""
+"""One validation epoch on all processes: batches in, estimates out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_mi.arguments import BEST_LAYER, Arguments
 from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE
-from lightning_mi.controls.frame_statistics import frame_statistics
-from lightning_mi.controls.near_duplicates import group_near_duplicates
-from lightning_mi.distributed import gather, rank, world_size
-from lightning_mi.embedding.encoder import Encoder, Pooling, pool, select_frames
-from lightning_mi.embedding.isolation import isolated
+from lightning_mi.controls.input_baseline import frame_statistics, input_frames, pool_input
+from lightning_mi.controls.null_control import NullControl, NullFinding, fingerprint_utterances
+from lightning_mi.distributed import gather, rank
+from lightning_mi.embedding.encoder import Encoder
+from lightning_mi.embedding.pooling import pool, select_frames
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.num_clusters import capped_num_clusters, default_num_clusters
+from lightning_mi.failures import Failures, NoEstimateError
 from lightning_mi.hashing import mix, uniform
-from lightning_mi.inputs.batches import Waveforms
-from lightning_mi.inputs.labels import Labels, labels_at
+from lightning_mi.inputs.batches import read_waveforms
+from lightning_mi.inputs.labels import Labels, labels_at, read_labels
 from lightning_mi.inputs.segments import Segments, SegmentSampler
-from lightning_mi.metrics.base import BoundMetric
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
-from lightning_mi.validation.pair_store import PairStore
+from lightning_mi.validation.estimates import (
+    Findings,
+    Key,
+    Outcome,
+    SharedWork,
+    labeled_metric,
+    pair_metric,
+)
+from lightning_mi.validation.pair_store import Column, Kind, PairStore
 
-FEWEST_PAIRS = 4  # two to fit on and two to score
-
-Key = tuple[str, str]  # the names of a layer and of a gap, or of labels
-BEST_LAYER = "best"
-_FEATURES = "features"
-_STATISTICS = "statistics of features"  # where the features are pooled in another way
-_SKETCHES = "sketch of the utterance"  # beside the labels: a hash of the utterance, and its sketch
-_FRAME = "frame of "  # before a layer's name: one frame of each segment, for labels with a rate
-_MEAN = "mean of "  # the same: the whole anchor, for labels of utterances where the bound is of less
-T = TypeVar("T")
-
-# What the user's data and settings can bring about; a batch too large for the device is one of them.
-_BAD_INPUT = (ValueError, MemoryError, torch.OutOfMemoryError)
-
-
-class NoEstimateError(Exception):
-    """There is nothing to estimate from; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What one process tells the others about its error."""
-
-    text: str
-    is_bad_input: bool
-
-
-def _describe(error: Exception | None) -> _Failure | None:
-    if error is None:
-        return None
-    return _Failure(f"{type(error).__name__}: {error}", isinstance(error, _BAD_INPUT))
-
-
-@dataclass(frozen=True)
-class NullControl:
-    """What came of the null control.
-
-    Attributes:
-        estimate: Of the pairs that were shuffled among utterances, in nats.
-        copies: Utterances that share sound with one of another group.
-        utterances: Of all pairs.
-    """
-
-    estimate: MIEstimate
-    copies: int
-    utterances: int
+_FEWEST_PAIRS = 4  # two to fit on and two to score
+_OF_THE_MODEL = (Kind.LAYER, Kind.ANCHOR_MEAN, Kind.ONE_FRAME)
+_INPUT, _INPUT_STATISTICS = Column(Kind.INPUT), Column(Kind.INPUT_STATISTICS)
+_UTTERANCE, _FINGERPRINT = Column(Kind.UTTERANCE), Column(Kind.FINGERPRINT)
 
 
 class ValidationEpoch:
-    """What is gathered between the start and the end of one validation epoch.
+    """What one process gathers between the start and the end of one validation epoch.
 
     Args:
-        encoder: How the model is asked for embeddings.
-        access: How the model is called.
-        sampler: Which segments it is called with.
-        pooling: How frames become one vector.
-        labels: What is read beside the waveforms.
-        features: Of segments ``(N, ...)`` in the layout of the batch, frames ``(N, S, F)`` to be pooled like
-            those of the model. ``None``: none.
-        sketch: Of utterances ``(B, T)`` and their lengths ``(B,)``, to find copies by: ``(B, 64)`` int64; with
-            ``features``. ``None``: they are not looked for.
-        max_pairs: The most pairs that are held.
-        seed: Of the model's own random numbers, the split and the k-means.
+        arguments: Arguments of the callback.
+        sampler: Cuts segments.
+        encoder: What is called for embeddings.
+        forward: How it is called.
+        measure_input: Whether to measure the input baseline.
+        measure_null: Whether to measure the null control.
 
     Attributes:
-        too_short: Utterances left out because they had no room for the segments.
-        silent: Those left out because a segment was digitally silent or not finite.
-        non_finite: Pairs left out because of NaN or infinity in an embedding.
-        num_pairs: Pairs that are left, after :meth:`share`; of all processes, like the counts above.
-        seconds: Time spent in :meth:`clock`.
-        error: Why this process gave up, if it did.
+        failures: Failures of this process to read, encode or store segments.
+        seconds: Time spent in :meth:`timed`.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
-        access: StrategyForward,
+        arguments: Arguments,
         sampler: SegmentSampler,
-        pooling: Pooling,
-        labels: tuple[Labels, ...],
-        features: Callable[[Tensor], Tensor] | None,
-        sketch: Callable[[Tensor, Tensor], Tensor] | None,
-        max_pairs: int,
-        seed: int,
+        encoder: Encoder,
+        forward: StrategyForward,
+        measure_input: bool,
+        measure_null: bool,
     ) -> None:
-        self._encoder = encoder
-        self._access = access
-        self._sampler = sampler
-        self._pooling: Pooling = pooling
-        self._labels = labels
-        self._features = features
-        self._features_error: str | None = None
-        self._sketch = sketch
-        self._sketch_error: str | None = None
-        self._seed = seed
-        self._store = PairStore(max_pairs)
-        self._has_called = False
-        self._segment_shape: torch.Size | None = None
-        self._num_estimates = 0  # of all processes
-        self.too_short = self.silent = self.non_finite = self.num_pairs = 0
+        self.failures = Failures()
         self.seconds = 0.0
-        self.error: Exception | None = None
+        self._arguments = arguments
+        self._sampler = sampler
+        self._encoder = encoder
+        self._forward = forward
+        self._of_utterances = [labels for labels in arguments.label_sources if labels.rate is None]
+        self._of_frames = [labels for labels in arguments.label_sources if labels.rate is not None]
+        self._input_failures = Failures() if measure_input else None
+        self._null_failures = Failures() if measure_null else None
+        self._pairs = PairStore(arguments.max_pairs)
+        self._work = SharedWork()
+        self._too_short = self._silent = self._non_finite = 0
 
-    def add(self, batch: Any, read: Callable[[Any], Waveforms]) -> None:
+    # ---- a batch: read, cut, encode, store
+
+    def add(self, batch: Any) -> None:
         """Cut the segments of a batch, encode those that may be used, and keep one vector of each.
 
-        An exception is kept in ``error``, and nothing is added from then on. Where all processes must call the
-        model in step, each calls it once a batch even so, and what the call raises is raised here: the others
-        are in the middle of the same call.
+        The first exception is kept in ``failures``, after which nothing is added. If the strategy needs processes
+        in lockstep, exceptions of the model are raised (:meth:`StrategyForward.encode`).
         """
-        in_lockstep = self._access.in_lockstep
-        labels: dict[str, Tensor] = {}
-        parts = self._unless_failed(lambda: self._cut(batch, read(batch), labels))
-        if not parts and in_lockstep:
-            self._run(self._placeholder())
-        for part in parts or []:
-            outputs = self._run(part) if in_lockstep else self._unless_failed(partial(self._run, part))
-            if outputs is not None:
-                self._unless_failed(partial(self._keep, part, outputs, labels))
+        segments = self.failures.attempt(partial(self._sample, batch))
+        for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
+            self.failures.attempt(partial(self._store, part, outputs))
 
-    def share(self) -> None:
-        """Agree with the other processes on the pairs, and leave in the store this process's share of them.
+    def _sample(self, batch: Any) -> Segments:
+        waveforms = read_waveforms(batch, self._arguments.layout, self._arguments.batch_to_waveforms)
+        segments = self._sampler(waveforms)
+        labels = read_labels(self._arguments.label_sources, batch, waveforms.samples.shape[0])
+        segments = segments._replace(labels={name: values[segments.rows] for name, values in labels.items()})
+        self._too_short += segments.too_short
+        self._silent += segments.silent
+        segments = segments.select(self._pairs.admits(segments.keys, segments.priorities))
+        if self._null_failures is not None and len(segments.samples):
+            fingerprint = partial(fingerprint_utterances, segments, waveforms, self._arguments.sample_rate)
+            return self._null_failures.attempt(fingerprint) or segments
+        return segments
+
+    def _store(self, segments: Segments, outputs: dict[str, Any]) -> None:
+        shape = segments.samples.shape[:2]
+        at = uniform(mix(segments.keys[:, None] + torch.arange(shape[1])), self._arguments.seed)
+        pooling = self._arguments.pooling
+        columns, middle = {}, at
+        for layer, frames in self._encoder.frames(outputs, shape.numel()).items():
+            frames = frames.unflatten(0, shape)
+            columns[Column(Kind.LAYER, layer)] = pool(frames, pooling)
+            if self._of_utterances and pooling != "mean":
+                columns[Column(Kind.ANCHOR_MEAN, layer)] = pool(frames[:, :1], "mean")
+            if self._of_frames:
+                columns[Column(Kind.ONE_FRAME, layer)], middle = select_frames(frames, at)
+        for labels in self._of_utterances:
+            columns[Column(Kind.LABELS, labels.name)] = segments.labels[labels.name]
+        seconds = (segments.starts + middle * self._sampler.segment_length) / self._sampler.sample_rate
+        for labels in self._of_frames:
+            assert labels.rate is not None
+            found = labels_at(segments.labels[labels.name], labels.rate, seconds)
+            columns[Column(Kind.LABELS, labels.name)] = found
+        columns |= self._columns_of_the_input(segments)
+        self._pairs.add(segments.keys, segments.priorities, segments.groups, columns)
+
+    def _columns_of_the_input(self, segments: Segments) -> dict[Column, Tensor]:
+        """Those of the input baseline and of the null control; a stage that has failed has none."""
+        columns: dict[Column, Tensor] = {}
+        arguments = self._arguments
+        frames = cache(partial(input_frames, segments.samples, arguments.layout, arguments.sample_rate))
+        if self._input_failures is not None:
+            pooled = self._input_failures.attempt(lambda: pool_input(frames(), arguments.pooling))
+            if pooled is not None:
+                columns[_INPUT] = pooled
+        if self._null_failures is not None and segments.fingerprints is not None:
+            statistics = self._null_failures.attempt(lambda: frame_statistics(frames()))
+            if statistics is not None:
+                columns[_INPUT_STATISTICS] = statistics
+                columns[_UTTERANCE], columns[_FINGERPRINT] = segments.utterances, segments.fingerprints
+        return columns
+
+    # ---- the end of the epoch: agree on the pairs, estimate
+
+    def finish(self) -> Findings:
+        """Agree with the other processes on the pairs and estimate; every process must call it.
 
         Raises:
             NoEstimateError: On every process, if there was bad input, every process that called the model failed,
-                or too few pairs are left.
-            Exception: On every process, if only some of those that called the model failed: what they met, and
-                on the others a RuntimeError that says so.
+                too few pairs are left, or the bound could not be estimated.
+            Exception: On every process, if only some of those that called the model failed: their error, and on
+                the others a RuntimeError that quotes it.
         """
-        self._settle(gather((self._has_called, _describe(self.error))))
-        everyone = gather((self._store.keys, self._store.priorities))
+        self.failures.raise_or_skip(self._forward.has_called)
+        num_pairs = self._synchronize()
+        num_clusters = self._arguments.num_clusters or default_num_clusters(num_pairs)
+        num_clusters = capped_num_clusters(num_clusters, num_pairs)
+        new_bound = partial(MIBound, num_clusters, self._arguments.seed, *self._options())
+        return Findings(
+            estimates=self._estimate_bounds(new_bound),
+            labeled=self._estimate_labeled(),
+            input_baseline=self._estimate_input_baseline(new_bound),
+            null=self._estimate_null(num_clusters),
+            num_clusters=num_clusters,
+            num_pairs=num_pairs,
+            skipped=self._too_short + self._silent + self._non_finite,
+            reasons=self._reasons(),
+        )
+
+    def _synchronize(self) -> int:
+        """Leave in the store this process's share of the pairs that all agree on; how many all have together."""
+        everyone = gather((self._pairs.keys, self._pairs.priorities))
         keys, priorities = (torch.cat(column) for column in zip(*everyone, strict=True))
-        self._store.keep(keys, priorities)
+        self._pairs.keep(keys, priorities)
         # The copies with which a DistributedSampler evens out the processes: the first process keeps one.
         before = keys[: sum(len(own) for own, _ in everyone[: rank()])]
-        self._store.drop(torch.isin(self._store.keys, before))
-        finite = torch.ones(len(self._store.keys), dtype=torch.bool)
-        for name in self._store.names:
-            z = self._store.embeddings(name)
-            if z is not None and name not in (_FEATURES, _STATISTICS):  # which are there in one epoch only
-                finite &= torch.isfinite(z).flatten(1).all(dim=1).cpu()
-        self._store.drop(~finite)
-        counts = gather((self.too_short, self.silent, int((~finite).sum()), int(finite.sum())))
-        totals = [sum(column) for column in zip(*counts, strict=True)]
-        self.too_short, self.silent, self.non_finite, self.num_pairs = totals
-        self._check_enough()
+        self._pairs.drop(torch.isin(self._pairs.keys, before))
+        finite = torch.ones(len(self._pairs.keys), dtype=torch.bool)
+        for column in self._pairs.columns:
+            if column.kind in _OF_THE_MODEL:
+                finite &= torch.isfinite(self._pairs[column]).flatten(1).all(dim=1).cpu()
+        self._pairs.drop(~finite)
+        counts = gather((self._too_short, self._silent, int((~finite).sum()), int(finite.sum())))
+        self._too_short, self._silent, self._non_finite, num_pairs = map(sum, zip(*counts, strict=True))
+        self._check_enough(num_pairs)
+        return num_pairs
 
-    def _check_enough(self) -> None:
-        if self.num_pairs < FEWEST_PAIRS:
+    def _check_enough(self, num_pairs: int) -> None:
+        if num_pairs < _FEWEST_PAIRS:
             shortest, rate = self._sampler.shortest, self._sampler.sample_rate
             frames = "" if self._sampler.layout.time_dim is None else f" frames a second ({shortest} frames)"
+            skipped = self._too_short + self._silent + self._non_finite
             raise NoEstimateError(
-                f"{self.num_pairs} usable pairs of segments, {self.skipped} utterances left out ({self.reasons}). "
-                f"It needs at least {FEWEST_PAIRS} pairs, from utterances of {shortest / rate:g} s or more at "
+                f"{num_pairs} usable pairs of segments, {skipped} utterances left out ({self._reasons()}). "
+                f"It needs at least {_FEWEST_PAIRS} pairs, from utterances of {shortest / rate:g} s or more at "
                 f"`sample_rate={rate:g}`{frames}: check `segment_seconds`, `gap_seconds` and the validation data."
             )
-        own = self._store.groups.unique()[:2].tolist()
+        own = self._pairs.groups.unique()[:2].tolist()
         if len({group for groups in gather(own) for group in groups}) == 1:
             raise NoEstimateError(
-                f"all {self.num_pairs} usable pairs of segments are of one group (utterance, speaker), and no "
+                f"all {num_pairs} usable pairs of segments are of one group (utterance, speaker), and no "
                 "group stands on both sides of the split. Validate on more groups."
             )
 
-    def _cut(self, batch: Any, waveforms: Waveforms, labels: dict[str, Tensor]) -> Sequence[Segments]:
-        """The segments that may be used, in parts that are each encoded by one call; ``labels`` is filled."""
-        segments = self._sampler(waveforms)
-        self._segment_shape = segments.samples.shape[2:]
-        labels |= {each.name: each.read(batch, waveforms.samples.shape[0]) for each in self._labels}
-        self.too_short += segments.too_short
-        self.silent += segments.silent
-        segments = segments.select(self._store.admits(segments.keys, segments.priorities))
-        if len(segments.samples) == 0:
-            return []
-        if self._sketch is not None:
-            self._sketch_utterances(segments, waveforms, labels)
-        if self._access.in_lockstep:
-            return [segments]
-        # No call is larger than the batch that the model has just been validated on.
-        return segments.split(max(1, waveforms.samples.numel() // segments.samples[0].numel()))
-
-    def _sketch_utterances(self, segments: Segments, waveforms: Waveforms, labels: dict[str, Tensor]) -> None:
-        """Put into ``labels`` the sketches ``(B, 64)`` of the utterances that segments were cut from."""
-        assert self._sketch is not None
-        assert waveforms.lengths is not None
-        try:
-            rows = segments.rows.unique()
-            some = rows.to(waveforms.samples.device)
-            samples = waveforms.samples[some].flatten(1)
-            found = self._sketch(samples, waveforms.lengths.to(some.device)[some]).cpu()
-            labels[_SKETCHES] = found.new_zeros(len(waveforms.samples), found.shape[1])
-            labels[_SKETCHES][rows] = found
-        except Exception as error:  # the embeddings are what matters
-            self._sketch, self._sketch_error = None, f"{type(error).__name__}: {error}"
-            self._store.labels.pop(_SKETCHES, None)
-            self._store.forget(_STATISTICS)  # of which there are no more
-
-    def _run(self, segments: Segments) -> dict[str, Any]:
-        self._has_called = True
-        with isolated(self._access.module, self._seed):
-            return self._encoder.run(segments.samples.flatten(0, 1), self._access)
-
-    def _keep(self, segments: Segments, outputs: dict[str, Any], labels: dict[str, Tensor]) -> None:
-        pairs = segments.samples.shape[:2]
-        at = uniform(mix(segments.keys[:, None] + torch.arange(pairs[1])), self._seed)  # one frame of each segment
-        embeddings, middle = {}, at
-        for layer, frames in self._encoder.frames(outputs, pairs.numel()).items():
-            frames = frames.unflatten(0, pairs)
-            embeddings[layer] = pool(frames, self._pooling)
-            if self._pooling != "mean" and any(each.rate is None for each in self._labels):
-                embeddings[_MEAN + layer] = pool(frames[:, :1], "mean")
-            if any(each.rate is not None for each in self._labels):
-                embeddings[_FRAME + layer], middle = select_frames(frames, at)
-        if self._features is not None:
-            try:
-                frames = self._features(segments.samples.flatten(0, 1)).unflatten(0, pairs)
-                embeddings[_FEATURES] = statistics = frame_statistics(frames)
-                if self._pooling != "mean":
-                    embeddings[_FEATURES] = pool(frames, self._pooling)
-                    if self._sketch is not None:
-                        embeddings[_STATISTICS] = statistics
-            except Exception as error:  # the embeddings are what matters
-                self._features, self._features_error = None, f"{type(error).__name__}: {error}"
-                self._store.forget(_FEATURES)
-                self._store.forget(_STATISTICS)
-        seconds = (segments.starts + middle * self._sampler.segment) / self._sampler.sample_rate
-        of_segments = {
-            each.name: labels[each.name][segments.rows]
-            if each.rate is None
-            else labels_at(labels[each.name][segments.rows], each.rate, seconds)
-            for each in self._labels
-        }
-        if _SKETCHES in labels:
-            sketches = labels[_SKETCHES][segments.rows]
-            of_segments[_SKETCHES] = torch.cat([segments.utterances[:, None], sketches], dim=1)
-        self._store.add(segments.keys, segments.priorities, segments.groups, embeddings, of_segments)
-
-    def _placeholder(self) -> Segments:
-        """An anchor without partners, to call the model with where there is nothing to encode."""
-        shape = self._segment_shape
-        if shape is None:
-            if self._sampler.layout.time_dim is not None and self.error is not None:
-                raise self.error  # how many features a frame has is not known, and no other call would do
-            shape = torch.Size([self._sampler.segment])
-        module: Any = self._access.module
-        samples = torch.zeros(1, 1, *shape, device=module.device, dtype=module.dtype)
-        none = torch.empty(0, dtype=torch.int64)
-        return Segments(samples, none, none, none, none, none, none, too_short=0, silent=0)
-
-    def _unless_failed(self, step: Callable[[], T]) -> T | None:
-        if self.error is None:
-            try:
-                return step()
-            except Exception as error:
-                self.error = error
-        return None
-
-    def _settle(self, everyone: list[tuple[bool, _Failure | None]]) -> None:
-        failures = [failure for _, failure in everyone if failure is not None]
-        if not failures:
-            return
-        if all(failure.is_bad_input for failure in failures) or all(
-            failure is not None for has_called, failure in everyone if has_called
-        ):
-            raise NoEstimateError(failures[0].text)
-        # Equal weights, and only some fail: neither the settings nor the model, but a broken machine or file.
-        if self.error is not None:
-            raise self.error
-        raise RuntimeError(f"Another process failed to embed the segments of its utterances: {failures[0].text}")
-
-    def estimates(
-        self,
-        new_metric: Callable[..., MIBound],
-        primary: str | None = None,
-    ) -> dict[Key, MIEstimate]:
-        """The bound of the primary layer at each gap, then of the other layers at the first gap; the primary
-        comes first. Estimating is shared out among the processes, and every one gets all results.
-
-        Args:
-            new_metric: Makes the metric that pairs are gathered and estimated by.
-            primary: Name of a layer, or ``"best"`` for that of the highest bound. ``None``: the last one.
-
-        Raises:
-            NoEstimateError: On every process, if an estimate failed.
-        """
-        gap, *other_gaps = (gap.name for gap in self._sampler.gaps)
-        layers = [(layer, gap) for layer in self._encoder.layer_names]
-        of_layers = self._estimate_all(layers, new_metric)
-        if primary == BEST_LAYER:
-            first = max(layers, key=lambda key: of_layers[key].bound)
-        else:
-            first = (primary, gap) if primary is not None else layers[-1]
-        of_gaps = self._estimate_all([(first[0], other) for other in other_gaps], new_metric)
-        return {first: of_layers[first], **of_gaps, **of_layers}
-
-    def of_features(self, new_metric: Callable[..., MIBound]) -> MIEstimate | str:
-        """The bound of the features at the first gap, or why there is none."""
-        for error in gather(self._features_error):
-            if error is not None:
-                return error
-        key = (_FEATURES, self._sampler.gaps[0].name)
-        return self._share_out({key: partial(self._metric, *key, new_metric)})[key]
-
-    def null(self, new_metric: Callable[..., NullBound]) -> NullControl | str:
-        """The null of the features' statistics at the first gap, and how many utterances have copies, or why there
-        is none."""
-        for error in gather(self._sketch_error) + gather(self._features_error):
-            if error is not None:
-                return error
-        own = self._store.labels.get(_SKETCHES, torch.empty(0, 1 + FINGERPRINT_SIZE, dtype=torch.int64))
-        everyone = gather(torch.cat([self._store.groups[: len(own), None], own], dim=1).unique(dim=0))
-        groups, utterances, sketches = torch.cat(everyone).unique(dim=0).split([1, 1, FINGERPRINT_SIZE], dim=1)
-        groups, names = groups[:, 0], utterances[:, 0]
-        families, links = group_near_duplicates(names, sketches)
-        copies = links[groups[links[:, 0]] != groups[links[:, 1]]].unique()
-        ordered = names.sort()
-        of_rows = families[ordered.indices[torch.searchsorted(ordered.values, own[:, 0].contiguous())]]
-        key = ("null", self._sampler.gaps[0].name)
-        found = self._share_out({key: partial(self._null_metric, of_rows, new_metric)})[key]
-        return found if isinstance(found, str) else NullControl(found, len(copies), len(names))
-
-    def labeled(self, new_metric: Callable[..., LabeledMIBound]) -> dict[Key, MIEstimate | str]:
-        """The labelled bound for each layer and each name of labels, as :meth:`estimates`; in the place of an
-        estimate that failed, why."""
-        wanted = [(layer, labels) for layer in self._encoder.layer_names for labels in self._labels]
-        metrics = {
-            (layer, labels.name): partial(self._labeled_metric, layer, labels, new_metric)
-            for layer, labels in wanted
-        }
-        return self._share_out(metrics)
-
-    def _estimate_all(self, wanted: list[Key], new_metric: Callable[..., MIBound]) -> dict[Key, MIEstimate]:
-        metrics = {key: partial(self._metric, *key, new_metric) for key in wanted}
-        estimates = {}
-        for key, found in self._share_out(metrics).items():
-            if isinstance(found, str):
-                raise NoEstimateError(found)
-            estimates[key] = found
-        return estimates
-
-    def _share_out(self, metrics: Mapping[Key, Callable[[], BoundMetric]]) -> dict[Key, MIEstimate | str]:
-        """Each metric's estimate, or why there is none, made by one of the processes in turn."""
-        own: dict[Key, MIEstimate | str] = {}
-        for key, make in metrics.items():
-            metric = make()
-            metric.sync()
-            self._num_estimates += 1
-            if self._num_estimates % world_size() == rank():
-                try:
-                    own[key] = metric.estimate()
-                except Exception as error:  # the other processes wait for an answer
-                    own[key] = f"{type(error).__name__}: {error}"
-        merged = {key: found for part in gather(own) for key, found in part.items()}
-        return {key: merged[key] for key in metrics}
-
-    def _metric(self, layer: str, gap: str, new_metric: Callable[..., MIBound]) -> MIBound:
-        metric = new_metric(sync_on_compute=False).to(self._access.module.device)
-        z = self._store.embeddings(layer)
-        if z is not None and len(z):
-            partner = 1 + [each.name for each in self._sampler.gaps].index(gap)
-            groups, keys = self._store.groups.to(z.device), self._store.keys.to(z.device)
-            metric.update(z[:, 0], z[:, partner], groups, keys)
-        return metric
-
-    def _null_metric(self, families: Tensor, new_metric: Callable[..., NullBound]) -> NullBound:
-        metric = new_metric(sync_on_compute=False).to(self._access.module.device)
-        z = self._store.embeddings(_FEATURES if self._pooling == "mean" else _STATISTICS)
-        if z is not None and len(z):
-            numbers = (families, self._store.groups, self._store.keys)
-            metric.update(z[:, 0], z[:, 1], *(each.to(z.device) for each in numbers))
-        return metric
-
-    def _labeled_metric(
-        self, layer: str, labels: Labels, new_metric: Callable[..., LabeledMIBound]
-    ) -> LabeledMIBound:
-        """Of the mean of each anchor's frames; where labels have a rate, of one frame of each segment."""
-        metric = new_metric(sync_on_compute=False).to(self._access.module.device)
-        of_frames = labels.rate is not None
-        z = self._store.embeddings((_FRAME if of_frames else "" if self._pooling == "mean" else _MEAN) + layer)
-        if z is not None and len(z):
-            segments = z.shape[1] if of_frames else 1
-            keys = mix(self._store.keys[:, None] + torch.arange(segments)).flatten()
-            groups = self._store.groups.repeat_interleave(segments)
-            targets = self._store.labels[labels.name].flatten()
-            metric.update(
-                z[:, :segments].flatten(0, 1), targets.to(z.device), groups.to(z.device), keys.to(z.device)
-            )
-        return metric
-
-    @property
-    def skipped(self) -> int:
-        """How many utterances were left out."""
-        return self.too_short + self.silent + self.non_finite
-
-    @property
-    def reasons(self) -> str:
-        """Why they were, in words."""
+    def _reasons(self) -> str:
         return (
-            f"{self.too_short} too short, {self.silent} silent, {self.non_finite} with NaN or infinity in "
+            f"{self._too_short} too short, {self._silent} silent, {self._non_finite} with NaN or infinity in "
             "their embeddings"
         )
 
+    def _options(self) -> tuple[Any, Any]:
+        return self._arguments.quantizer, self._arguments.probe
+
+    def _estimate_bounds(self, new_bound: partial[MIBound]) -> dict[Key, MIEstimate]:
+        """The bound of the primary layer at each gap, then of the other layers at the first gap."""
+        gaps = [gap.name for gap in self._sampler.gaps]
+
+        def estimate(wanted: list[Key]) -> dict[Key, MIEstimate]:
+            metrics = {}
+            for layer, gap in wanted:
+                column, partner = Column(Kind.LAYER, layer), 1 + gaps.index(gap)
+                metrics[layer, gap] = partial(self._pair_metric, new_bound, column, partner)
+            estimates = {}
+            for key, outcome in self._work.compute(metrics).items():
+                if outcome.estimate is None:
+                    raise NoEstimateError(outcome.reason)
+                estimates[key] = outcome.estimate
+            return estimates
+
+        layers = [(layer, gaps[0]) for layer in self._encoder.layer_names]
+        of_layers = estimate(layers)
+        wanted = self._arguments.primary_layer
+        if wanted == BEST_LAYER and (BEST_LAYER, gaps[0]) not in layers:
+            first = max(layers, key=lambda key: of_layers[key].bound)
+        else:
+            first = layers[-1] if wanted is None else (wanted, gaps[0])
+        of_gaps = estimate([(first[0], gap) for gap in gaps[1:]])
+        return {first: of_layers[first], **of_gaps, **of_layers}
+
+    def _pair_metric(self, new_bound: partial[MIBound], column: Column, partner: int) -> MIBound:
+        metric = new_bound(sync_on_compute=False).to(self._forward.device)
+        return pair_metric(metric, self._pairs, column, partner)
+
+    def _estimate_labeled(self) -> dict[Key, Outcome]:
+        metrics = {
+            (layer, labels.name): partial(self._labeled_metric, layer, labels)
+            for layer in self._encoder.layer_names
+            for labels in self._arguments.label_sources
+        }
+        return self._work.compute(metrics)
+
+    def _labeled_metric(self, layer: str, labels: Labels) -> LabeledMIBound:
+        """For labels of utterances the mean of each anchor's frames, for labels of frames one frame a segment."""
+        kind = Kind.LAYER if self._arguments.pooling == "mean" else Kind.ANCHOR_MEAN
+        if labels.rate is not None:
+            kind = Kind.ONE_FRAME
+        metric = LabeledMIBound(self._arguments.seed, self._arguments.probe, sync_on_compute=False)
+        metric = metric.to(self._forward.device)
+        return labeled_metric(metric, self._pairs, Column(kind, layer), Column(Kind.LABELS, labels.name))
+
+    def _estimate_input_baseline(self, new_bound: partial[MIBound]) -> Outcome | None:
+        failures = self._input_failures
+        if not all(gather(failures is not None)) or failures is None:
+            return None
+        reason = failures.reason_of_any_process()
+        if reason is not None:
+            return Outcome(reason=reason)
+        return self._work.compute({"input": partial(self._pair_metric, new_bound, _INPUT, 1)})["input"]
+
+    def _estimate_null(self, num_clusters: int) -> NullFinding | Outcome | None:
+        failures = self._null_failures
+        if not all(gather(failures is not None)) or failures is None:
+            return None
+        reason = failures.reason_of_any_process()
+        if reason is not None:
+            return Outcome(reason=reason)
+        pairs = self._pairs
+        has_pairs = len(pairs.keys) > 0
+        none = torch.empty(0, dtype=torch.int64)
+        control = NullControl(
+            pairs[_INPUT_STATISTICS] if has_pairs else None,
+            pairs.groups,
+            pairs.keys,
+            pairs[_UTTERANCE] if has_pairs else none,
+            pairs[_FINGERPRINT] if has_pairs else none.new_empty(0, FINGERPRINT_SIZE),
+        )
+        clusters, duplicates, utterances = control.near_duplicates()
+
+        def new_null() -> NullBound:
+            metric = NullBound(num_clusters, self._arguments.seed, sync_on_compute=False)
+            return metric.to(self._forward.device)
+
+        outcome = self._work.compute({"null": partial(control.metric, clusters, new_null)})["null"]
+        return outcome if outcome.estimate is None else NullFinding(outcome.estimate, duplicates, utterances)
+
     @contextmanager
-    def clock(self) -> Iterator[None]:
+    def timed(self) -> Iterator[None]:
         """Add the time that the body takes to ``seconds``."""
         start = time.perf_counter()
         try:

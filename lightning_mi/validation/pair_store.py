@@ -1,33 +1,67 @@
-"""The pairs of one validation epoch: the embeddings of at most ``max_pairs`` anchors and their partners."""
+"""Bottom-k store of pairs, with a typed column for everything that belongs to them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class PairStore:
-    """Keeps the ``max_pairs`` pairs of the lowest priority.
+class Kind(Enum):
+    """What a column of a :class:`PairStore` holds for n anchors with G partners each."""
 
-    Priorities are hashes: which pairs are kept depends neither on their order nor on how they came in batches,
-    and only those that may still be among them need to be encoded (bottom-k sampling; Cohen and Kaplan, PODC
-    2007). A pair that comes twice is kept once. A pair that is pushed out leaves its place to the new one, so no
-    more than ``max_pairs`` are ever held.
+    LAYER = "embeddings of a layer, pooled as the bound wants them: (n, 1 + G, D)"
+    ANCHOR_MEAN = "mean embedding of a layer over the anchor: (n, 1, D)"
+    ONE_FRAME = "one frame of a layer in each segment: (n, 1 + G, D)"
+    LABELS = "labels by name: (n,), or (n, 1 + G) for labels of frames"
+    INPUT = "frames of the input, pooled as the model's: (n, 1 + G, D)"
+    INPUT_STATISTICS = "mean and standard deviation of the input's frames: (n, 1 + G, D)"
+    UTTERANCE = "hash of the utterance: (n,)"
+    FINGERPRINT = "fingerprint of the utterance: (n, 64)"
 
-    Args:
-        max_pairs: The most pairs that are held.
+
+class Column(NamedTuple):
+    """Name of a column; columns of different kinds never collide, whatever a user calls layers and labels.
 
     Attributes:
-        keys: ``(n,)`` int64 on the host, what tells pairs apart.
+        kind: What it holds.
+        name: Name of the layer or of the labels; empty for the other kinds.
+
+    Example:
+        >>> Column(Kind.LAYER, "features") == Column(Kind.LABELS, "features")
+        False
+    """
+
+    kind: Kind
+    name: str = ""
+
+
+class PairStore:
+    """Keeps the ``max_pairs`` pairs of lowest priority.
+
+    Priorities are hashes, so which pairs are kept depends neither on their order nor on the batches that they came
+    in, and only pairs that may still be kept need to be encoded. A pair that comes twice is kept once. A pair that
+    is evicted leaves its place to the new one, so no more than ``max_pairs`` are ever held.
+
+    Args:
+        max_pairs: Maximum number of pairs.
+
+    Attributes:
+        keys: ``(n,)`` int64 on the host, the identities of the pairs.
         priorities: ``(n,)`` int64 on the host.
         groups: ``(n,)`` int64 on the host.
-        labels: For each name ``(n,)`` or ``(n, 1 + G)`` int64 on the host.
+
+    Source:
+        Cohen and Kaplan, "Summarizing data using bottom-k sketches", PODC 2007.
 
     Example:
         >>> import torch
-        >>> store, five = PairStore(max_pairs=2), torch.arange(5)
-        >>> store.add(five, 10 - five, five, {"output": torch.randn(5, 2, 8)})
-        >>> store.keys.tolist(), store.embeddings("output").shape
+        >>> store, five, column = PairStore(max_pairs=2), torch.arange(5), Column(Kind.LAYER, "output")
+        >>> store.add(five, 10 - five, five, {column: torch.randn(5, 2, 8)})
+        >>> store.keys.tolist(), store[column].shape
         ([3, 4], torch.Size([2, 2, 8]))
     """
 
@@ -36,100 +70,101 @@ class PairStore:
         self.keys = torch.empty(0, dtype=torch.int64)
         self.priorities = torch.empty(0, dtype=torch.int64)
         self.groups = torch.empty(0, dtype=torch.int64)
-        self.labels: dict[str, Tensor] = {}
-        self._places: dict[str, Tensor] = {}  # (places, 1 + G, D), the first n of which are taken
+        self._buffers: dict[Column, Tensor] | None = None  # (capacity, ...), the first n rows of which are taken
 
     def admits(self, keys: Tensor, priorities: Tensor) -> Tensor:
         """Which of ``keys`` ``(n,)`` would be kept if they came now: ``(n,)`` bool."""
         everyone = torch.cat([self.keys, keys]), torch.cat([self.priorities, priorities])
-        return self._lowest(*everyone)[len(self.keys) :]
+        return self._bottom_k(*everyone)[len(self.keys) :]
 
-    def add(
-        self,
-        keys: Tensor,
-        priorities: Tensor,
-        groups: Tensor,
-        embeddings: dict[str, Tensor],
-        labels: dict[str, Tensor] | None = None,
-    ) -> None:
-        """Add n pairs, ``(n,)`` int64 each on the host, and, for each layer, embeddings ``(n, 1 + G, D)`` of the
-        anchor and its partners, on any device; with the same names of ``labels`` each time.
+    def add(self, keys: Tensor, priorities: Tensor, groups: Tensor, columns: Mapping[Column, Tensor]) -> None:
+        """Add n pairs.
+
+        The first call fixes the columns. A column that a later call lacks is dropped for all pairs, and one that
+        only a later call has is ignored: a column is complete or it is not there.
+
+        Args:
+            keys: ``(n,)`` int64 on the host.
+            priorities: ``(n,)`` int64 on the host.
+            groups: ``(n,)`` int64 on the host.
+            columns: ``(n, ...)`` each, on any device.
 
         Raises:
-            ValueError: If G or D differs from what was added before; nothing is added then.
+            ValueError: If the shape of a row differs from what was added before; nothing is added then.
         """
-        for name, z in embeddings.items():
-            held = self._places.get(name, z)
-            if held.shape[1:] != z.shape[1:]:
+        buffers = dict(columns) if self._buffers is None else self._buffers
+        buffers = {column: buffer for column, buffer in buffers.items() if column in columns}
+        for column, buffer in buffers.items():
+            if buffer.shape[1:] != columns[column].shape[1:]:
+                what = column.name or column.kind.name
                 raise ValueError(
-                    f"the embeddings of {name!r} must have the same shape in all batches, got "
-                    f"{tuple(z.shape[1:])} after {tuple(held.shape[1:])}."
+                    f"the embeddings of {what!r} must have the same shape in all batches, got "
+                    f"{tuple(columns[column].shape[1:])} after {tuple(buffer.shape[1:])}."
                 )
+        if self._buffers is None:
+            buffers = {column: buffer[:0] for column, buffer in buffers.items()}
         held_before = len(self.keys)
-        kept = self._lowest(torch.cat([self.keys, keys]), torch.cat([self.priorities, priorities]))
+        kept = self._bottom_k(torch.cat([self.keys, keys]), torch.cat([self.priorities, priorities]))
         new = torch.nonzero(kept[held_before:])[:, 0]
-        left = torch.nonzero(~kept[:held_before])[:, 0]
-        places = torch.cat([left, torch.arange(held_before, held_before + len(new) - len(left))])
+        evicted = torch.nonzero(~kept[:held_before])[:, 0]
+        places = torch.cat([evicted, torch.arange(held_before, held_before + len(new) - len(evicted))])
 
         def put(own: Tensor, theirs: Tensor) -> Tensor:
-            own = torch.cat([own, theirs.new_empty(len(new) - len(left), *theirs.shape[1:])])
+            own = torch.cat([own, theirs.new_empty(len(new) - len(evicted))])
             own[places] = theirs[new]
             return own
 
         self.keys, self.priorities = put(self.keys, keys), put(self.priorities, priorities)
         self.groups = put(self.groups, groups)
-        for name, numbers in (labels or {}).items():
-            self.labels[name] = put(self.labels.get(name, numbers[:0]), numbers)
-        for name, z in embeddings.items():
-            self._make_room(name, z)
-            self._places[name][places.to(z.device)] = z[new.to(z.device)]
+        self._buffers = {}
+        for column, buffer in buffers.items():
+            rows = columns[column]
+            self._buffers[column] = grown = self._grow(buffer, rows)
+            grown[places.to(rows.device)] = rows[new.to(rows.device)]
 
     def keep(self, keys: Tensor, priorities: Tensor) -> None:
         """Drop the pairs that are not among the ``max_pairs`` of lowest priority of these m, ``(m,)`` int64 each,
         which may hold those of other processes too."""
-        self.drop(~torch.isin(self.keys, keys[self._lowest(keys, priorities)]))
+        self.drop(~torch.isin(self.keys, keys[self._bottom_k(keys, priorities)]))
 
     def drop(self, unwanted: Tensor) -> None:
-        """Drop the pairs where ``unwanted`` ``(n,)``, bool on the host, is true."""
+        """Drop the pairs for which ``unwanted`` ``(n,)``, bool on the host, is true."""
         if not bool(unwanted.any()):
             return
         rows = torch.nonzero(~unwanted)[:, 0]
         self.keys, self.priorities, self.groups = self.keys[rows], self.priorities[rows], self.groups[rows]
-        self.labels = {name: numbers[rows] for name, numbers in self.labels.items()}
-        for name, places in self._places.items():
-            self._places[name] = places[rows.to(places.device)]
+        self._buffers = {
+            column: buffer[rows.to(buffer.device)] for column, buffer in (self._buffers or {}).items()
+        }
 
-    def embeddings(self, name: str) -> Tensor | None:
-        """Embeddings ``(n, 1 + G, D)`` of a layer; ``None`` before anything was added."""
-        places = self._places.get(name)
-        return None if places is None else places[: len(self.keys)]
+    def __getitem__(self, column: Column) -> Tensor:
+        """The rows ``(n, ...)`` of a column.
 
-    def forget(self, name: str) -> None:
-        """Drop the embeddings of a layer, and keep the pairs."""
-        self._places.pop(name, None)
+        Raises:
+            KeyError: If it was never added, or is not complete.
+        """
+        return (self._buffers or {})[column][: len(self.keys)]
 
     @property
-    def names(self) -> list[str]:
-        """Of the layers."""
-        return list(self._places)
+    def columns(self) -> tuple[Column, ...]:
+        """The complete columns."""
+        return tuple(self._buffers or ())
 
-    def _lowest(self, keys: Tensor, priorities: Tensor) -> Tensor:
+    def _bottom_k(self, keys: Tensor, priorities: Tensor) -> Tensor:
         """Mask ``(n,)`` of the ``max_pairs`` different keys of lowest priority; of equal keys the first."""
         first = _first_of_each(keys)
         mask = torch.zeros(len(keys), dtype=torch.bool)
         mask[first[priorities[first].argsort(stable=True)[: self._max_pairs]]] = True
         return mask
 
-    def _make_room(self, name: str, z: Tensor) -> None:
-        needed, old = len(self.keys), self._places.get(name)
-        if old is not None and len(old) >= needed:
-            return
+    def _grow(self, buffer: Tensor, rows: Tensor) -> Tensor:
+        needed = len(self.keys)
+        if len(buffer) >= needed:
+            return buffer
         # By doubling: each row is moved about once, and few pairs take little room.
-        count = min(self._max_pairs, max(needed, 0 if old is None else 2 * len(old)))
-        places = z.new_empty(count, *z.shape[1:])
-        if old is not None:
-            places[: len(old)] = old
-        self._places[name] = places
+        grown = rows.new_empty(min(self._max_pairs, max(needed, 2 * len(buffer))), *rows.shape[1:])
+        grown[: len(buffer)] = buffer
+        return grown
 
 
 def _first_of_each(values: Tensor) -> Tensor:

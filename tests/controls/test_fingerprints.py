@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchaudio
 
-from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_NUMBER, fingerprint
+from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_HASH, fingerprint
 from tests.helpers.copies import chords, copies
 from tests.helpers.support import SAMPLE_RATE
 
@@ -26,7 +26,7 @@ def shared(a, b):
     found = torch.zeros(len(a), len(b), dtype=torch.int64)
     for i, mine in enumerate(a.tolist()):
         for j, theirs in enumerate(b.tolist()):
-            found[i, j] = len(set(mine) & set(theirs) - {NO_NUMBER})
+            found[i, j] = len(set(mine) & set(theirs) - {NO_HASH})
     return found
 
 
@@ -63,8 +63,8 @@ def test_padding_and_batches_do_not_matter():
     assert together.shape == (4, FINGERPRINT_SIZE)
     for row, length, found in zip(x, lengths, together, strict=True):
         assert torch.equal(fingerprint(row[None, :length], length[None], 16000)[0], found)
-    assert int((together[3] == NO_NUMBER).sum()) == FINGERPRINT_SIZE  # 0.56 s are too short
-    assert bool(((together != NO_NUMBER).sum(dim=1) >= torch.tensor([64, 40, 20, 0])).all())
+    assert int((together[3] == NO_HASH).sum()) == FINGERPRINT_SIZE  # 0.56 s are too short
+    assert bool(((together != NO_HASH).sum(dim=1) >= torch.tensor([64, 40, 20, 0])).all())
 
 
 @pytest.mark.parametrize("rate", [100, SAMPLE_RATE, 8000, 44100])
@@ -85,9 +85,9 @@ def test_of_chords():
 def test_nothing_to_hear():
     loud = torch.full((1, 32000), float("inf"))
     silent = torch.zeros(1, 32000)
-    assert bool((of(torch.cat([loud, silent, torch.full_like(silent, torch.nan)])) == NO_NUMBER).all())
+    assert bool((of(torch.cat([loud, silent, torch.full_like(silent, torch.nan)])) == NO_HASH).all())
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        assert int((of(speech_like(1).to(dtype)) != NO_NUMBER).sum()) > 20
+        assert int((of(speech_like(1).to(dtype)) != NO_HASH).sum()) > 20
     assert fingerprint(torch.zeros(0, 100), torch.zeros(0, dtype=torch.int64), 16000).shape == (
         0,
         FINGERPRINT_SIZE,

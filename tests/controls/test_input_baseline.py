@@ -2,8 +2,7 @@ import pytest
 import torch
 import torchaudio
 
-from lightning_mi.controls.frame_statistics import frame_statistics
-from lightning_mi.controls.input_baseline import log_mel
+from lightning_mi.controls.input_baseline import frame_statistics, log_mel
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_NUMBER
+from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_HASH
 from lightning_mi.controls.near_duplicates import group_near_duplicates
 
 
 def sketches_of(sets):
     """``(N, 64)``, each row the numbers of a set in ascending order."""
-    rows = torch.full((len(sets), FINGERPRINT_SIZE), NO_NUMBER)
+    rows = torch.full((len(sets), FINGERPRINT_SIZE), NO_HASH)
     for row, numbers in zip(rows, sets, strict=True):
         row[: len(numbers)] = torch.tensor(sorted(numbers), dtype=torch.int64)
     return rows

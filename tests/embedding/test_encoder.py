@@ -8,8 +8,10 @@ import transformers
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from lightning_mi.embedding.encoder import find_encoder, frames_in_output, pool
-from lightning_mi.inputs.batches import UnknownStructureError
+from lightning_mi.embedding.discovery import find_encoder
+from lightning_mi.embedding.outputs import frames_in_output
+from lightning_mi.embedding.pooling import pool
+from lightning_mi.inputs.structure import UnknownStructureError
 from tests.helpers.support import SMALL_WAV2VEC2, hubert_pretrain, transformers_config
 
 WAVES = torch.randn(3, 2000)

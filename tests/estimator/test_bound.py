@@ -8,30 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lightning_mi import labeled_mi_bound, mi_bound
 from lightning_mi.estimator.folds import folds, order_by_group
-
-
-def gaussian(num, dim, rho):
-    """Pairs whose mutual information is -dim/2 log(1 - rho^2)."""
-    a = torch.randn(num, dim)
-    return a, rho * a + math.sqrt(1 - rho**2) * torch.randn(num, dim), -dim / 2 * math.log(1 - rho**2)
-
-
-def mixture(num, dim, classes, spread):
-    """Pairs that share a hidden class and nothing else, and their mutual information by Monte Carlo."""
-    centers = spread * torch.randn(classes, dim)
-
-    def draw(n):
-        hidden = torch.randint(classes, (n,))
-        return centers[hidden] + torch.randn(n, dim), centers[hidden] + torch.randn(n, dim)
-
-    def log_likelihood(z):  # (n, classes), up to the same constant
-        return -0.5 * torch.cdist(z.double(), centers.double()).square()
-
-    a, b = draw(50_000)
-    prior = -math.log(classes)
-    both = (log_likelihood(a) + log_likelihood(b) + prior).logsumexp(dim=1)
-    alone = (log_likelihood(a) + prior).logsumexp(dim=1) + (log_likelihood(b) + prior).logsumexp(dim=1)
-    return (*draw(num), float((both - alone).mean()))
+from tests.helpers.draws import gaussian, mixture
 
 
 @pytest.mark.parametrize(("dim", "rho"), [(1, 0.9), (2, 0.95), (4, 0.5), (8, 0.8), (2, 0.1)])

@@ -15,8 +15,8 @@ def test_no_group_stands_on_two_sides(seed, num_groups):
         fit, score = groups[fold.fit], groups[fold.score]
         assert len(fit) + len(score) == 500
         assert not torch.isin(fit, score).any()
-        assert not torch.isin(fit[: fold.num_inner], fit[fold.num_inner :]).any()
-        assert fold.num_inner == len(fit) if len(fit.unique()) == 1 else 0 < fold.num_inner < len(fit)
+        assert not torch.isin(fit[: fold.num_train], fit[fold.num_train :]).any()
+        assert fold.num_train == len(fit) if len(fit.unique()) == 1 else 0 < fold.num_train < len(fit)
         scored += range(500)[fold.score]
     assert sorted(scored) == list(range(500))
 
@@ -44,7 +44,7 @@ def test_halves_are_even():
 
 def test_more_than_enough_rows_are_not_kept_from_the_fit():
     fold = folds(torch.arange(200_000))[0]
-    assert fold.fit.stop - fold.fit.start - fold.num_inner == 4096
+    assert fold.fit.stop - fold.fit.start - fold.num_train == 4096
 
 
 def test_one_group_is_refused():

@@ -1,3 +1,4 @@
+import io
 import math
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.bound import MIEstimate
+from lightning_mi.estimator.estimate import MIEstimate
 from lightning_mi.estimator.group_scores import GroupScores, clustered_stderr
 
 
@@ -81,3 +82,29 @@ def test_error_of_independent_rows_is_the_textbooks():
     assert error == pytest.approx(float(x.std() / math.sqrt(1000)))
     apart = torch.tensor([0.0, 1.0], dtype=torch.float64)
     assert clustered_stderr(influence, apart, torch.tensor([500.0, 500.0]).double()) == pytest.approx(0.5)
+
+
+def test_compact_scores_of_a_large_validation_set_give_nearly_the_same_gain():
+    a, good, bad = pairs(20_000, 0.5, 0.5)
+    first, second = mi_bound(a, good, 8), mi_bound(a, bad, 8)
+    whole, stderr = second.gain_over(first)
+    some, some_stderr = second.scores.gain_over(first.scores.compact())
+    assert len(first.scores.compact().groups) <= 4096
+    assert abs(some - whole) < 4 * some_stderr
+    assert stderr < some_stderr < 4 * stderr
+
+
+def test_few_groups_are_all_kept():
+    a, good, bad = pairs(500, 0.5, 0.5)
+    first, second = mi_bound(a, good, 8), mi_bound(a, bad, 8)
+    assert second.scores.gain_over(first.scores.compact()) == pytest.approx(second.gain_over(first), abs=1e-5)
+
+
+def test_state_gives_the_same_gain_and_17_bytes_a_group():
+    a, good, bad = pairs(20_000, 0.5, 0.5)
+    compact, other = mi_bound(a, good, 8).scores.compact(), mi_bound(a, bad, 8).scores
+    file = io.BytesIO()
+    torch.save(compact.state(), file)
+    assert file.tell() < 17 * 4096 + 3000
+    file.seek(0)
+    assert other.gain_over(GroupScores.from_state(torch.load(file, weights_only=True))) == other.gain_over(compact)

@@ -4,15 +4,11 @@ import torch
 from sklearn.cluster import KMeans
 
 from lightning_mi.estimator.kmeans import cluster, fit_kmeans, lloyd
+from tests.helpers.draws import blobs
 
 
 def inertia(x, centroids):
     return torch.cdist(x, centroids).min(dim=1).values.square().sum().item()
-
-
-def blobs(num, dim, clusters, spread=10.0):
-    centers = spread * torch.randn(clusters, dim)
-    return centers[torch.randint(clusters, (num,))] + torch.randn(num, dim)
 
 
 def test_as_good_as_scikit_learn():

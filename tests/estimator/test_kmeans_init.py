@@ -3,17 +3,11 @@ import torch
 from sklearn.cluster import kmeans_plusplus
 
 from lightning_mi.estimator.kmeans_init import seed_centers
+from tests.helpers.draws import blobs
 
 
 def cost(x, centers):
     return torch.cdist(x.double(), centers.double()).min(dim=1).values.square().sum().item()
-
-
-def blobs(num, dim, clusters, spread, generator=None):
-    centers = spread * torch.randn(clusters, dim, generator=generator)
-    return centers[torch.randint(clusters, (num,), generator=generator)] + torch.randn(
-        num, dim, generator=generator
-    )
 
 
 def test_one_center_in_each_of_separate_blobs():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mi.estimator.pca_quantizer import fit_whitening
+from lightning_mi.estimator.kmeans import fit_kmeans
+from lightning_mi.estimator.pca_quantizer import fit_whitened, fit_whitening
 
 
 @pytest.mark.parametrize("shape", [(400, 6), (50, 80)], ids=["more rows", "more dimensions"])
@@ -23,6 +24,17 @@ def test_distances_are_those_of_mahalanobis(shape):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_what_is_constant_has_no_say():
+def test_constant_coordinates_do_not_count():
     z = torch.full((50, 3), 4.0)
     assert fit_whitening(z)(z).abs().max() == 0
+
+
+def test_whitening_sees_a_small_direction():
+    loud, quiet = 4 * torch.randn(2000, 1), torch.randn(2000, 1)
+    z = torch.cat([loud, quiet], dim=1) @ torch.linalg.qr(torch.randn(2, 2)).Q
+
+    def told_of_the_quiet(member_of):
+        means = torch.stack([quiet[member_of == k].mean() for k in range(8)])
+        return means[member_of].var() / quiet.var()
+
+    assert told_of_the_quiet(fit_whitened(z, 8)[1]) > 0.5 > told_of_the_quiet(fit_kmeans(z, 8)[1])

@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import BatchFeature
 
-from lightning_mi.inputs.batches import UnknownStructureError, Waveforms, check_waveforms, waveforms_in_batch
+from lightning_mi.inputs.batches import Waveforms, check_waveforms, waveforms_in_batch
 from lightning_mi.inputs.layout import Layout
+from lightning_mi.inputs.structure import UnknownStructureError
 
 B, T = 3, 1000
 LENGTHS = torch.tensor([1000, 600, 800])

@@ -7,10 +7,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_mi import LabeledMIBound, MIBoundCallback, labeled_mi_bound
-from lightning_mi.embedding.encoder import pool, select_frames
-from lightning_mi.inputs.batches import UnknownStructureError, Waveforms
+from lightning_mi.embedding.pooling import pool, select_frames
+from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.labels import labels_at, parse_labels
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
+from lightning_mi.inputs.structure import UnknownStructureError
 from tests.helpers.processes import in_processes
 from tests.helpers.support import PAPER, SAMPLE_RATE, TinySpeechModel, quiet_trainer, utterances
 

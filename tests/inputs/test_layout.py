@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_mi.controls.frame_statistics import frame_statistics
+from lightning_mi.controls.input_baseline import frame_statistics
 from lightning_mi.inputs.layout import Layout, parse_time_dim
 
 X = torch.randn(3, 50, 7)

@@ -9,7 +9,8 @@ import torch
 from torch.multiprocessing import ProcessRaisedException
 
 from lightning_mi import MIBoundCallback, mi_bound
-from lightning_mi.validation.epoch import NoEstimateError, ValidationEpoch, _describe
+from lightning_mi.failures import NoEstimateError
+from lightning_mi.validation.epoch import ValidationEpoch, _describe
 from tests.helpers.copies import chords, copies
 from tests.helpers.processes import in_processes
 from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances

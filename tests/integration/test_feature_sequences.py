@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_mi import MIBoundCallback, mi_bound
-from lightning_mi.controls.frame_statistics import frame_statistics
-from lightning_mi.embedding.encoder import find_encoder, pool
+from lightning_mi.controls.input_baseline import frame_statistics
+from lightning_mi.embedding.discovery import find_encoder
+from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps

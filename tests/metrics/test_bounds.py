@@ -76,14 +76,13 @@ def test_states_are_kept_out_of_checkpoints_and_gradients():
 
 def test_moves_dtype():
     a, b = pairs()
-    metric = MIBound(num_clusters=8)
+    metric, wide = MIBound(num_clusters=8), MIBound(num_clusters=8)
     metric.update(a, b)
-    value = metric.compute()
-    metric.set_dtype(torch.float64)
-    metric._computed = None
-    assert metric.z_a[0].dtype == torch.float64
-    assert metric.groups[0].dtype == torch.int64
-    assert metric.compute().item() == pytest.approx(value.item(), abs=1e-3)
+    wide.update(a, b)
+    wide.set_dtype(torch.float64)
+    assert wide.z_a[0].dtype == torch.float64
+    assert wide.groups[0].dtype == torch.int64
+    assert wide.compute().item() == pytest.approx(metric.compute().item(), abs=1e-3)
 
 
 def test_in_a_collection():

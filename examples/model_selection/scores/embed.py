@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_mi.embedding.encoder import frames_in_output
+from lightning_mi.embedding.outputs import frames_in_output
 from lightning_mi.examples.model_selection.scores.conditions import AGAIN, ANCHOR, CONDITIONS, SHARED
 from lightning_mi.examples.model_selection.scores.segments import Segments
 

@@ -1,0 +1,183 @@
+"""Arguments of the callback, checked once into one frozen record, with the presets that ``None`` stands for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from lightning_mi.embedding.pooling import POOLINGS, Pooling
+from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.inputs.channels import CHANNELS, Channels
+from lightning_mi.inputs.labels import Labels, parse_labels
+from lightning_mi.inputs.layout import Layout, parse_time_dim
+from lightning_mi.inputs.segments import Gap, parse_gaps
+
+BEST_LAYER = "best"
+
+
+class Preset(NamedTuple):
+    """The three arguments that ``None`` leaves to evidence.
+
+    Attributes:
+        pooling: How frames become one vector.
+        quantizer: What is clustered.
+        channels: Whether segments share their acoustic channel.
+    """
+
+    pooling: Pooling
+    quantizer: QuantizerName
+    channels: Channels
+
+
+SPEECH = Preset("boundary", "canonical", "independent")
+"""For waveforms: the preset whose bound correlated best with phone and speaker accuracy in
+``examples/model_selection``."""
+
+PAPER = Preset("mean", "kmeans", "shared")
+"""For feature sequences: Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833."""
+
+# What decides the number, beside the model and the data.
+_DECISIVE = (
+    "num_clusters",
+    "max_pairs",
+    "segment_seconds",
+    "gap_seconds",
+    "sample_rate",
+    "layers",
+    "pooling",
+    "quantizer",
+    "channels",
+    "embed",
+    "seed",
+    "pairs_per_utterance",
+    "probe",
+    "primary_layer",
+    "time_dim",
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of :class:`lightning_mi.MIBoundCallback`, which documents them; ``pooling``, ``quantizer`` and
+    ``channels`` are resolved: ``None`` becomes the value of :data:`SPEECH`, or of :data:`PAPER` with ``time_dim``.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> arguments = Arguments(pooling="mean")
+        >>> arguments.pooling, arguments.quantizer, arguments.channels
+        ('mean', 'canonical', 'independent')
+        >>> Arguments(time_dim=1).quantizer
+        'kmeans'
+    """
+
+    num_clusters: int | None = None
+    max_pairs: int = 4096
+    segment_seconds: float = 0.5
+    gap_seconds: float | str | Sequence[float | str] = "near"
+    sample_rate: float = 16_000
+    layers: str | Sequence[str] | None = None
+    pooling: Pooling = None  # type: ignore[assignment]
+    embed: str | Callable[..., Any] | None = None
+    every_n_epochs: int = 1
+    seed: int = 0
+    log_name: str = "val/mi_bound"
+    batch_to_waveforms: Callable[[Any], Any] | None = None
+    pairs_per_utterance: int = 1
+    quantizer: QuantizerName = None  # type: ignore[assignment]
+    probe: ProbeName = "linear"
+    primary_layer: str | None = None
+    labels: Any = None
+    input_baseline: bool = True
+    null_control: bool = True
+    plot_every_n_epochs: int = 1
+    time_dim: int | None = None
+    channels: Channels = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        preset = SPEECH if self.time_dim is None else PAPER
+        for name, value in preset._asdict().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._check()
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """``gap_seconds``, parsed; the first is that of the primary bound."""
+        return parse_gaps(self.gap_seconds)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """``time_dim``, parsed."""
+        return parse_time_dim(self.time_dim)
+
+    @cached_property
+    def label_sources(self) -> tuple[Labels, ...]:
+        """``labels``, parsed."""
+        return parse_labels(self.labels)
+
+    @property
+    def wants_null(self) -> bool:
+        """Whether there is a null control: near-duplicates are known by their sound alone."""
+        return self.null_control and self.time_dim is None
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the number, beside the model and the data, as plain values for a checkpoint.
+
+        Example:
+            >>> Arguments(embed=lambda x: x).settings()["embed"]
+            'a callable'
+        """
+        return {name: _plain(getattr(self, name)) for name in _DECISIVE}
+
+    def _check(self) -> None:
+        if self.num_clusters is not None:
+            check_positive_int("num_clusters", self.num_clusters)
+        for name in ("max_pairs", "pairs_per_utterance", "every_n_epochs"):
+            check_positive_int(name, getattr(self, name))
+        check_positive_number("sample_rate", self.sample_rate, "samples (with `time_dim` frames) a second")
+        check_int("seed", self.seed)
+        check_int("plot_every_n_epochs", self.plot_every_n_epochs)
+        if self.plot_every_n_epochs < 0:
+            raise ValueError(f"`plot_every_n_epochs` must not be negative, got {self.plot_every_n_epochs}.")
+        self._check_segment_seconds()
+        check_choice("probe", self.probe, PROBES)
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("quantizer", self.quantizer, QUANTIZERS)
+        check_choice("channels", self.channels, CHANNELS)
+        if self.primary_layer is not None and not isinstance(self.primary_layer, str):
+            raise TypeError(
+                f"`primary_layer` must be the name of a layer or {BEST_LAYER!r}, got {self.primary_layer!r}."
+            )
+        if self.batch_to_waveforms is not None and not callable(self.batch_to_waveforms):
+            raise TypeError(f"`batch_to_waveforms` must be callable, got {self.batch_to_waveforms!r}.")
+        if not isinstance(self.log_name, str) or not self.log_name.strip("/"):
+            raise ValueError(f"`log_name` must be the name of a metric, got {self.log_name!r}.")
+        if self.layout.time_dim is not None and self.channels != "shared":
+            raise ValueError(
+                f"`channels={self.channels!r}` changes waveforms, got feature sequences (`time_dim`). "
+                "Take `channels='shared'`."
+            )
+        _ = self.gaps, self.label_sources
+
+    def _check_segment_seconds(self) -> None:
+        seconds, rate = self.segment_seconds, self.sample_rate
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"`segment_seconds` must be a number of seconds, got {seconds!r}.")
+        if not (math.isfinite(seconds) and seconds * rate >= 1):
+            raise ValueError(
+                f"`segment_seconds` must be positive, at least one sample at `sample_rate={rate:g}`, got "
+                f"{seconds!r}."
+            )
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return "a callable" if callable(value) else list(value)

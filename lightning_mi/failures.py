@@ -1,0 +1,79 @@
+"""Failures of a stage of the validation: kept on the process that met them, and agreed on by all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from lightning_mi.distributed import gather
+
+T = TypeVar("T")
+
+# What the user's data and settings can bring about; a batch too large for the device is one of them.
+_BAD_INPUT = (ValueError, MemoryError, torch.OutOfMemoryError)
+
+
+class NoEstimateError(Exception):
+    """There is nothing to estimate from; the message says why."""
+
+
+class Failures:
+    """The first error of a stage on this process, after which the stage does nothing more.
+
+    Attributes:
+        error: That error, if there was one.
+
+    Example:
+        >>> failures = Failures()
+        >>> failures.attempt(lambda: 2), failures.attempt(lambda: 1 / 0), failures.attempt(lambda: 2)
+        (2, None, None)
+        >>> failures.reason_of_any_process()
+        'ZeroDivisionError: division by zero'
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """The result of ``step``; ``None`` if it fails, or if an earlier step did."""
+        if self.error is None:
+            try:
+                return step()
+            except Exception as error:
+                self.error = error
+        return None
+
+    @property
+    def reason(self) -> str | None:
+        """The error as text."""
+        return None if self.error is None else f"{type(self.error).__name__}: {self.error}"
+
+    def reason_of_any_process(self) -> str | None:
+        """The first process's reason that there is, on every process; every process must call it."""
+        return next((reason for reason in gather(self.reason) if reason is not None), None)
+
+    def raise_or_skip(self, has_called_the_model: bool) -> None:
+        """Decide with the other processes what their failures mean; every process must call it.
+
+        Raises:
+            NoEstimateError: On every process, if all failures are bad input, or every process that called the
+                model failed.
+            Exception: On every process, if only some of those that called the model failed: their error, and on
+                the others a RuntimeError that quotes it.
+        """
+        own = None if self.reason is None else (self.reason, isinstance(self.error, _BAD_INPUT))
+        everyone = gather((has_called_the_model, own))
+        failed = [failure for _, failure in everyone if failure is not None]
+        if not failed:
+            return
+        text = failed[0][0]
+        if all(is_bad_input for _, is_bad_input in failed) or all(
+            failure is not None for has_called, failure in everyone if has_called
+        ):
+            raise NoEstimateError(text)
+        # Equal weights, and only some fail: not the settings, not the model, but a broken machine or file.
+        if self.error is not None:
+            raise self.error
+        raise RuntimeError(f"Another process failed to embed the segments of its utterances: {text}")

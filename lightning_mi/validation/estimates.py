@@ -1,0 +1,152 @@
+"""Estimates of one validation, each computed by one of the processes in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from lightning_mi.controls.null_control import NullFinding
+from lightning_mi.distributed import gather, rank, world_size
+from lightning_mi.estimator import MIEstimate
+from lightning_mi.hashing import mix
+from lightning_mi.metrics.base import BoundMetric
+from lightning_mi.metrics.bounds import LabeledMIBound, MIBound
+from lightning_mi.validation.pair_store import Column, PairStore
+
+Key = tuple[str, str]  # the names of a layer and of a gap, or of a layer and of labels
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An estimate, or the reason why there is none.
+
+    Attributes:
+        estimate: The estimate; ``None`` if it failed.
+        reason: Why it failed; ``None`` if it did not.
+    """
+
+    estimate: MIEstimate | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that one validation has found, equal on every process.
+
+    Attributes:
+        estimates: By the names of layer and gap, the primary one first.
+        labeled: By the names of layer and labels.
+        input_baseline: The bound of the input's frames; ``None`` if it was not measured.
+        null: The null control, or the reason why it failed; ``None`` if it was not measured.
+        num_clusters: K, after a reduction for few pairs.
+        num_pairs: Number of pairs that were used.
+        skipped: Number of utterances that were left out.
+        reasons: Why they were, as text.
+    """
+
+    estimates: dict[Key, MIEstimate]
+    labeled: dict[Key, Outcome]
+    input_baseline: Outcome | None
+    null: NullFinding | Outcome | None
+    num_clusters: int
+    num_pairs: int
+    skipped: int
+    reasons: str
+
+    @property
+    def primary(self) -> MIEstimate:
+        """The estimate that is logged under ``log_name``."""
+        return next(iter(self.estimates.values()))
+
+    @property
+    def primary_layer(self) -> str:
+        """Name of its layer."""
+        return next(iter(self.estimates))[0]
+
+    @property
+    def controls(self) -> dict[str, MIEstimate]:
+        """The controls that were measured in this validation, by their logged names."""
+        found = {"input": self.input_baseline, "null": self.null}
+        estimates = {name: each.estimate for name, each in found.items() if each is not None}
+        return {name: estimate for name, estimate in estimates.items() if estimate is not None}
+
+
+class SharedWork:
+    """Shares out estimates among the processes, in turn over all calls.
+
+    Example:
+        >>> metric = MIBound(num_clusters=2)
+        >>> z = torch.arange(40.0)[:, None]
+        >>> metric.update(z, z)
+        >>> outcome = SharedWork().compute({"near": lambda: metric})["near"]
+        >>> outcome.reason is None and outcome.estimate.bound > 0
+        True
+    """
+
+    def __init__(self) -> None:
+        self._num_estimates = 0  # of all processes
+
+    def compute(self, metrics: Mapping[K, Callable[[], BoundMetric]]) -> dict[K, Outcome]:
+        """Estimate each metric on all rows of all processes; every process must call it with the same keys.
+
+        Args:
+            metrics: Functions that make a metric with this process's rows. One is made at a time.
+        """
+        own: dict[K, Outcome] = {}
+        for key, make in metrics.items():
+            metric = make()
+            metric.sync()
+            self._num_estimates += 1
+            if self._num_estimates % world_size() == rank():
+                try:
+                    own[key] = Outcome(metric.estimate())
+                except Exception as error:  # the other processes wait for an answer
+                    own[key] = Outcome(reason=f"{type(error).__name__}: {error}")
+        merged = {key: outcome for part in gather(own) for key, outcome in part.items()}
+        return {key: merged[key] for key in metrics}
+
+
+def pair_metric(metric: MIBound, pairs: PairStore, column: Column, partner: int) -> MIBound:
+    """``metric`` with this process's anchors and their partners at one distance.
+
+    Args:
+        metric: Without rows.
+        pairs: The pairs of this process.
+        column: ``(n, 1 + G, D)`` embeddings.
+        partner: Number of the distance, from 1.
+    """
+    z = _rows(pairs, column)
+    if z is not None:
+        groups, keys = pairs.groups.to(z.device), pairs.keys.to(z.device)
+        metric.update(z[:, 0], z[:, partner], groups, keys)
+    return metric
+
+
+def labeled_metric(metric: LabeledMIBound, pairs: PairStore, column: Column, labels: Column) -> LabeledMIBound:
+    """``metric`` with this process's rows: one for each anchor, or one for each segment if labels are of frames.
+
+    Args:
+        metric: Without rows.
+        pairs: The pairs of this process.
+        column: ``(n, 1 + G, D)`` embeddings.
+        labels: ``(n,)`` labels of anchors or ``(n, 1 + G)`` of segments.
+    """
+    z = _rows(pairs, column)
+    if z is not None:
+        targets = pairs[labels]
+        num_segments = 1 if targets.ndim == 1 else targets.shape[1]
+        keys = mix(pairs.keys[:, None] + torch.arange(num_segments)).flatten()
+        groups = pairs.groups.repeat_interleave(num_segments)
+        rows = (targets.flatten(), groups, keys)
+        metric.update(z[:, :num_segments].flatten(0, 1), *(each.to(z.device) for each in rows))
+    return metric
+
+
+def _rows(pairs: PairStore, column: Column) -> Tensor | None:
+    """A column; ``None`` on a process without pairs."""
+    return pairs[column] if len(pairs.keys) else None

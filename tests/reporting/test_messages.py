@@ -1,0 +1,76 @@
+import warnings
+
+import pytest
+
+from lightning_mi.arguments import Arguments
+from lightning_mi.controls.null_control import NullFinding
+from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of
+from lightning_mi.validation.estimates import Findings, Outcome
+from tests.helpers.histories import estimate
+
+
+def findings(**changes):
+    found = {
+        "estimates": {("output", "near"): estimate(1.0)},
+        "labeled": {},
+        "input_baseline": None,
+        "null": None,
+        "num_clusters": 8,
+        "num_pairs": 100,
+        "skipped": 0,
+        "reasons": "0 too short",
+    }
+    return Findings(**{**found, **changes})
+
+
+def test_each_topic_and_subject_is_told_once():
+    messenger = Messenger("we")
+    told = [
+        Message(Topic.SKIPPED, "leave out 3."),
+        Message(Topic.SKIPPED, "leave out 4."),
+        Message(Topic.MISSING_METRIC, "log no null.", subject="null"),
+        Message(Topic.MISSING_METRIC, "log no input.", subject="input"),
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for message in told:
+            messenger.tell(message)
+    assert [str(each.message) for each in caught] == ["we leave out 3.", "we log no null.", "we log no input."]
+
+
+def test_a_leak_is_told_after_a_null_control_that_failed():
+    failed = list(messages_of(findings(null=Outcome(reason="no torchaudio")), Arguments()))
+    leaking = list(messages_of(findings(null=NullFinding(estimate(0.3, 0.01), 50, 100)), Arguments()))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        messenger = Messenger("we")
+        for message in (*failed, *leaking):
+            messenger.tell(message)
+    assert len(caught) == 2
+    assert "logs no null: no torchaudio" in str(caught[0].message)
+    assert "mi_bound/null is 0.300 ± 0.010 nats and should be 0" in str(caught[1].message)
+
+
+def test_nothing_to_say():
+    assert list(messages_of(findings(), Arguments())) == []
+    assert list(messages_of(findings(null=NullFinding(estimate(0.001, 0.001), 0, 100)), Arguments())) == []
+
+
+@pytest.mark.parametrize(("bound", "stderr", "leaks"), [(0.3, 0.01, True), (0.3, 0.2, False), (5e-4, 1e-6, False)])
+def test_leaks_are_warnings_and_duplicates_without_harm_are_not(bound, stderr, leaks):
+    (message,) = messages_of(findings(null=NullFinding(estimate(bound, stderr), 50, 100)), Arguments())
+    assert message.is_warning == leaks
+    assert message.topic == (Topic.LEAK if leaks else Topic.NEAR_DUPLICATES)
+    assert "50 of 100 utterances share sound" in message.text
+
+
+def test_fewer_clusters_than_asked_for_and_utterances_left_out():
+    texts = [each.text for each in messages_of(findings(skipped=5), Arguments(num_clusters=16))]
+    assert texts[0] == "leaves out 5 utterances: 0 too short."
+    assert texts[1].startswith("lowers `num_clusters` from 16 to 8: 100 pairs leave fewer than 4")
+
+
+def test_labels_that_failed_are_named_with_their_layer():
+    failed = {("rnn", "phone"): Outcome(reason="one class"), ("rnn", "speaker"): Outcome(estimate(1.0))}
+    (message,) = messages_of(findings(labeled=failed), Arguments())
+    assert message.text == "logs no phone of rnn: one class"
