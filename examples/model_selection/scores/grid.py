@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from lightning_mi.estimator.registry import ProbeName, QuantizerName
 from lightning_mi.examples.model_selection.scores.conditions import (
     CONDITIONS,
     FAR,
@@ -40,9 +41,9 @@ class Setting:
     condition: str = INDEPENDENT
     partner: str = NEAR
     pooling: str = BOUNDARY
-    quantizer: str = "canonical"
+    quantizer: QuantizerName = "canonical"
     num_clusters: int = CLUSTERS
-    probe: str = "linear"
+    probe: ProbeName = "linear"
     among: str = ""
 
     @property

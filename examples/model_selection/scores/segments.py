@@ -83,7 +83,7 @@ class SegmentCutter:
                 anchor = Anchor(
                     utterance,
                     dict(zip((ANCHOR, NEAR, LATER, FAR), row, strict=True)),
-                    sampler.segment,
+                    sampler.segment_length,
                     self.sample_rate,
                     self.channel,
                     f"{key}/{number}",
@@ -93,7 +93,7 @@ class SegmentCutter:
                         parts[name].append(torch.stack([cut[segment] for segment in condition.segments]))
                         rows[name].append(len(groups) + number)
             groups += [len(used)] * len(starts)
-            ends += ((starts[:, 0] + sampler.segment).double() / self.sample_rate).tolist()
+            ends += ((starts[:, 0] + sampler.segment_length).double() / self.sample_rate).tolist()
             used.append(recording.utterance)
         return Segments(
             {name: _as_int16(torch.stack(cuts)) for name, cuts in parts.items()},

@@ -1,15 +1,15 @@
-"""How good are the phone labels of recorded speech? Where the truth is known, and where it is not.
+"""Check of the phone labels of recorded speech: forced alignment of known speech, and of recorded prompts.
 
-    python -m lightning_mi.examples.benchmarks.alignment                            # two minutes on one core
-    python -m lightning_mi.examples.benchmarks.alignment --packages .cache/asterisk /
+    python examples/model_selection/check_alignment.py                              # two minutes on one core
+    python examples/model_selection/check_alignment.py --packages .cache/asterisk /
 
-First, eSpeak NG speaks sentences in one voice, which are heard through a telephone (8 kHz, noise, tilt), and are
-aligned to another voice of another tempo: printed are the share of the time with the right phone, and how far off
-a phone's start is, without moving the reference to the speaker (0 rounds) and with it.
+First, eSpeak NG speaks sentences in one voice. They pass a telephone channel (8 kHz, noise, tilt) and are aligned
+to another voice of another tempo. Printed are the share of the time with the right phone, and the error of a
+phone's start, without adaptation of the reference to the speaker (0 rounds) and with it.
 
-With `--packages` (see `examples/data/asterisk.py`) also what can be said of recorded speech without a truth: how
-well a linear discriminant on single frames of cepstra tells the labels of other prompts, where the labels are as
-found, late or early, and where those of an utterance are permuted. Right labels are told best where they are.
+With `--packages` (see `examples/data/asterisk.py`) recorded speech, whose phones are not known, is checked too:
+the accuracy of a linear discriminant on single frames of cepstra for the labels of other prompts, with the labels
+as found, late or early, and with those of an utterance permuted. Right labels are predicted best in their place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,19 +30,19 @@ from lightning_mi.examples.data.pauses import FRAME_SECONDS
 from lightning_mi.examples.data.sentences import sentence
 from lightning_mi.examples.data.transcribed import VOICES
 from lightning_mi.examples.data.utterances import Phone, Recording
-from lightning_mi.examples.model_selection.channel import Channel
-from lightning_mi.examples.model_selection.speech import TRUTH
-from lightning_mi.examples.model_selection.truth import PHONE
+from lightning_mi.examples.model_selection.corpora.base import DOWNSTREAM, PHONE
+from lightning_mi.examples.model_selection.corpora.channel import Channel
 from lightning_mi.examples.model_selection.zoo import corpora
 from lightning_mi.ranking.hydra_config import compose_config
 
+CONFIG = Path(__file__).parent / "configs/model_selection.yaml"
 SPEAKERS = {"en-us": "en-us+f2", "fr-fr": "fr+Andy", "es": "es-419+linda", "it": "it+michel"}
 CHANNEL = Channel(gain_db=(-6.0, 6.0), tilt_db=(-3.0, 3.0), snr_db=(20.0, 35.0))
 SHIFTS = (-0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08)  # seconds
 
 
-def known_truth(count: int) -> None:
-    """Print a table of the languages."""
+def known_phones(count: int) -> None:
+    """Print a table of the languages of synthesised speech."""
     print("| language | rounds | right phone | start off by, median | 90 % |")
     print("|---|---|---|---|---|")
     for language, voice in SPEAKERS.items():
@@ -67,37 +68,37 @@ def known_truth(count: int) -> None:
 
 
 def telephone(spoken: Spoken) -> torch.Tensor:
-    """At 16 kHz, but with nothing above 4 kHz."""
+    """A waveform at 16 kHz without anything above 4 kHz."""
     waveform = torch.from_numpy(spoken.samples / 32768).float()
     return resample(resample(waveform, spoken.sample_rate, 8000), 8000, 16000)
 
 
 def recorded(packages: Sequence[str]) -> None:
-    """Print how well labels are told, by how late they are taken."""
+    """Print the accuracy for the labels of recorded speech, by how late they are taken."""
     folders = ",".join(packages)
-    speech = corpora(compose_config("model_selection", ["speech=recorded", f"speech.packages=[{folders}]"]))
-    every = speech.load(TRUTH)
+    speech = corpora(compose_config(str(CONFIG), ["speech=recorded", f"speech.packages=[{folders}]"]))
+    every = speech.load(DOWNSTREAM)
     recordings = [each for each in every if each.utterance.phones]
-    sides = speech.halves[PHONE]([each.utterance for each in recordings])
+    folds = speech.splits[PHONE]([each.utterance for each in recordings])
     print(f"\n{len(recordings)} of {len(every)} utterances have phones")
-    print("| labels late by | told right |\n|---|---|")
+    print("| labels late by | accuracy |\n|---|---|")
     sounds = [Sound.of(each.read()) for each in recordings]
     for shift in SHIFTS:
-        print(f"| {1e3 * shift:+.0f} ms | {told(recordings, sounds, sides, shift):.1%} |")
-    print(f"| permuted | {told(recordings, sounds, sides, 0.0, permuted=True):.1%} |")
+        print(f"| {1e3 * shift:+.0f} ms | {discriminant_accuracy(recordings, sounds, folds, shift):.1%} |")
+    print(f"| permuted | {discriminant_accuracy(recordings, sounds, folds, 0.0, permuted=True):.1%} |")
 
 
-def told(
+def discriminant_accuracy(
     recordings: Sequence[Recording],
     sounds: Sequence[Sound],
-    sides: np.ndarray,
+    folds: np.ndarray,
     shift: float,
     permuted: bool = False,
 ) -> float:
-    """Accuracy on each half of a linear discriminant that is fitted to the other."""
+    """Two-fold cross-validated accuracy of a linear discriminant."""
     frames, labels, of = [], [], []
     rng = np.random.default_rng(0)
-    for recording, sound, side in zip(recordings, sounds, sides, strict=True):
+    for recording, sound, fold in zip(recordings, sounds, folds, strict=True):
         phones: Sequence[Phone] = recording.utterance.phones
         names = np.array([symbol for symbol, _, _ in phones])
         starts, ends = np.array([phone[1:] for phone in phones]).T
@@ -106,7 +107,7 @@ def told(
         inside = (which >= 0) & (times < ends[which])
         frames.append(sound.cepstra.numpy()[inside])
         labels.append((rng.permutation(names) if permuted else names)[which[inside]])
-        of.append(np.full(inside.sum(), side))
+        of.append(np.full(inside.sum(), fold))
     x, y, half = np.concatenate(frames), np.concatenate(labels), np.concatenate(of)
     probe = LinearDiscriminantAnalysis()
     right = sum(
@@ -116,13 +117,13 @@ def told(
 
 
 def main() -> None:
-    """Print what the module's docstring says."""
-    parser = argparse.ArgumentParser(description="How good are the phone labels of recorded speech?")
-    parser.add_argument("--sentences", type=int, default=100, help="of each language")
+    """Print what the docstring of the module describes."""
+    parser = argparse.ArgumentParser(description="Check the phone labels of recorded speech.")
+    parser.add_argument("--sentences", type=int, default=100, help="sentences of each language")
     parser.add_argument("--packages", nargs="*", default=[], help="folders that packages are unpacked in")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    known_truth(arguments.sentences)
+    known_phones(arguments.sentences)
     if arguments.packages:
         recorded(arguments.packages)
 
