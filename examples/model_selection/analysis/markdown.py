@@ -26,8 +26,8 @@ def with_interval(value: float, draws: Floats, how: str = "{:+.2f}", factor: flo
 
     Example:
         >>> import numpy as np
-        >>> with_interval(0.5, np.array([0.4, 0.5, 0.6]))
-        '+0.50 [+0.40, +0.60]'
+        >>> with_interval(0.5, np.linspace(0.4, 0.6, 41))
+        '+0.50 [+0.41, +0.59]'
     """
     low, high = interval(draws)
     middle, low_text, high_text = (how.format(factor * float(each)) for each in (value, low, high))
