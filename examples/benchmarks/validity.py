@@ -21,7 +21,9 @@ from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, Quant
 from lightning_mi.examples.benchmarks.distributions import Distribution, known
 
 
-def validity_row(distribution: Distribution, draws: int, num: int, quantizer: QuantizerName, probe: ProbeName) -> str:
+def validity_row(
+    distribution: Distribution, draws: int, num: int, quantizer: QuantizerName, probe: ProbeName
+) -> str:
     """One line of the table."""
     bounds, scores, errors = [], [], []
     for seed in range(draws):
