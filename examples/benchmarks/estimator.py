@@ -225,9 +225,7 @@ def print_quantizers(rounds: int, device: torch.device) -> None:
     for num, dim, num_clusters in ((2048, 64, 32), (4096, 256, 64), (4096, 768, 128)):
         z_a, z_b, _ = embeddings(num, dim)
         z_a, z_b = z_a.to(device), z_b.to(device)
-        works: dict[str, Callable[[], object]] = {
-            name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in QUANTIZERS
-        }
+        works = {name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in QUANTIZERS}
         medians = in_turns(works, rounds, device)
         times = ", ".join(f"{name} {seconds:.4f} s" for name, seconds in medians.items())
         print(f"N={num}, D={dim}, K={num_clusters}: {times}")

@@ -17,13 +17,11 @@ import statistics
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS
 from lightning_mi.examples.benchmarks.distributions import Distribution, known
 
 
-def validity_row(
-    distribution: Distribution, draws: int, num: int, quantizer: QuantizerName, probe: ProbeName
-) -> str:
+def validity_row(distribution: Distribution, draws: int, num: int, quantizer: str, probe: str) -> str:
     """One line of the table."""
     bounds, scores, errors = [], [], []
     for seed in range(draws):
@@ -43,7 +41,7 @@ def validity_row(
     )
 
 
-def print_validity(draws: int, num: int, quantizer: QuantizerName, probe: ProbeName) -> None:
+def print_validity(draws: int, num: int, quantizer: str, probe: str) -> None:
     """The first table."""
     print(f"{draws} draws of {num} pairs, quantizer {quantizer!r}, probe {probe!r}; nats")
     print(f"| {'distribution':<36} |   bound |   truth |  above | covers | ratio  | stderr | spread |")

@@ -33,14 +33,14 @@ class Probe(Protocol):
 
 
 # Fitted to the pairs of one half: (z_a, z_b, num_clusters, seed) -> the quantiser and the rows' clusters.
-QUANTIZERS: dict[QuantizerName, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tensor]]] = {
+QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tensor]]] = {
     "kmeans": lambda z_a, *others: fit_kmeans(*others),
     "whitened": lambda z_a, *others: fit_whitened(*others),
     "canonical": fit_canonical,
 }
 
 # Fitted to one half: (z, targets, num_classes, num_train) -> the probe.
-PROBES: dict[ProbeName, Callable[[Tensor, Tensor, int, int], Probe]] = {
+PROBES: dict[str, Callable[[Tensor, Tensor, int, int], Probe]] = {
     "linear": fit_probe,
     "quadratic": partial(fit_feature_probe, expand=quadratic_features),
     "fourier": partial(fit_feature_probe, expand=random_fourier_features),
