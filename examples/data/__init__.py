@@ -4,11 +4,11 @@ Importing this package loads neither torchaudio nor soundfile nor espeakng-loade
 data module first needs them (``pip install 'lightning-mi[examples]'``).
 """
 
-from .audio_folder import AudioFolderDataModule
-from .espeak import EspeakDataModule
-from .librispeech import LibriSpeechDataModule
-from .speech import SpeechDataModule
-from .utterances import Utterance
+from lightning_mi.examples.data.audio_folder import AudioFolderDataModule
+from lightning_mi.examples.data.espeak import EspeakDataModule
+from lightning_mi.examples.data.librispeech import LibriSpeechDataModule
+from lightning_mi.examples.data.speech import SpeechDataModule
+from lightning_mi.examples.data.utterances import Utterance
 
 __all__ = [
     "AudioFolderDataModule",

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .audio_files import resample
-from .espeak_process import Spoken
-from .extras import import_extra
-from .pauses import FRAME_SECONDS, pauses
-from .utterances import Phone
-from .warping import warp
+from lightning_mi.examples.data.audio_files import resample
+from lightning_mi.examples.data.espeak_process import Spoken
+from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.examples.data.pauses import FRAME_SECONDS, pauses
+from lightning_mi.examples.data.utterances import Phone
+from lightning_mi.examples.data.warping import warp
 
 SAMPLE_RATE = 16000
 _HOP = round(FRAME_SECONDS * SAMPLE_RATE)

@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .audio_files import read_audio, resample
-from .extras import import_extra
+from lightning_mi.examples.data.audio_files import read_audio, resample
+from lightning_mi.examples.data.extras import import_extra
 
 _SOUNDS = Path("usr/share/asterisk/sounds")
 _DOCS = Path("usr/share/doc")

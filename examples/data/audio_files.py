@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .extras import import_extra
+from lightning_mi.examples.data.extras import import_extra
 
 Int16Array = npt.NDArray[np.int16]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from .audio_files import from_int16, one_thread, read_audio, to_int16
-from .extras import import_extra
-from .speech import SpeechDataModule
-from .utterances import Recording, Utterance
+from lightning_mi.examples.data.audio_files import from_int16, one_thread, read_audio, to_int16
+from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.examples.data.speech import SpeechDataModule
+from lightning_mi.examples.data.utterances import Recording, Utterance
 
 # A convolutional front end cannot take less.
 _SHORTEST_SECONDS = 0.1

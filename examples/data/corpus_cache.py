@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .audio_files import Int16Array, from_int16
-from .utterances import Recording, Utterance
+from lightning_mi.examples.data.audio_files import Int16Array, from_int16
+from lightning_mi.examples.data.utterances import Recording, Utterance
 
 # Part of the folder's name: raise it when the files, or the way from text to sound, change.
 _FORMAT = 1

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
-from . import espeak_process
-from .audio_files import Int16Array, one_thread, resample, to_int16
-from .corpus_cache import cache_folder, is_cached, read_cache, write_cache
-from .espeak_process import Request
-from .sentences import LANGUAGES, sentence
-from .speech import SpeechDataModule
-from .utterances import Recording, Utterance
+from lightning_mi.examples.data import espeak_process
+from lightning_mi.examples.data.audio_files import Int16Array, one_thread, resample, to_int16
+from lightning_mi.examples.data.corpus_cache import cache_folder, is_cached, read_cache, write_cache
+from lightning_mi.examples.data.espeak_process import Request
+from lightning_mi.examples.data.sentences import LANGUAGES, sentence
+from lightning_mi.examples.data.speech import SpeechDataModule
+from lightning_mi.examples.data.utterances import Recording, Utterance
 
 # Those of eSpeak NG's variants that sound like people, and unlike each other.
 VOICES = (

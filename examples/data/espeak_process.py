@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio_files import Int16Array
-from .extras import import_extra
-from .utterances import Phone
+from lightning_mi.examples.data.audio_files import Int16Array
+from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.examples.data.utterances import Phone
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .audio_files import read_audio
-from .extras import import_extra
-from .speech import SpeechDataModule
-from .utterances import Recording, Utterance
+from lightning_mi.examples.data.audio_files import read_audio
+from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.examples.data.speech import SpeechDataModule
+from lightning_mi.examples.data.utterances import Recording, Utterance
 
 
 class LibriSpeechDataModule(SpeechDataModule):

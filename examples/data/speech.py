@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from .utterances import Example, Recording, SpeechDataset, Utterance, collate, split
+from lightning_mi.examples.data.utterances import Example, Recording, SpeechDataset, Utterance, collate, split
 
 
 class SpeechDataModule(LightningDataModule):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
-from .alignment import Sound, align, credible_cost, sound_of
-from .espeak_process import Request, Spoken, speak
-from .utterances import Phone
+from lightning_mi.examples.data.alignment import Sound, align, credible_cost, sound_of
+from lightning_mi.examples.data.espeak_process import Request, Spoken, speak
+from lightning_mi.examples.data.utterances import Phone
 
 VOICES: Mapping[str, str] = {
     "en-us": "en-us+f3",

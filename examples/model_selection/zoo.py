@@ -1,43 +1,47 @@
-"""What the zoo's config says: its runs, and where each leaves its checkpoints."""
+"""The zoo: its training runs and their checkpoints, and the speech and segments that its config describes."""
 
 from __future__ import annotations
 
+import fnmatch
+import json
+import logging
+import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from .channel import Channel
-from .segments import SegmentCutter
-from .speech import TRUTH, Corpora
-from .truth import TruthSpeech, truth_speech
-
-UNTRAINED = "untrained"
+from lightning_mi.examples.model_selection.corpora.base import DOWNSTREAM, Corpora
+from lightning_mi.examples.model_selection.corpora.channel import Channel
+from lightning_mi.examples.model_selection.probes import DownstreamSpeech, downstream_speech
+from lightning_mi.examples.model_selection.scores.segments import SegmentCutter
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training.
+    """One training run.
 
     Attributes:
-        name: Of the run.
-        objective: A name in the zoo's ``models``.
-        bad: What is wrong with it on purpose; empty for an honest run.
+        name: Name of the run.
+        objective: A name in the config's ``models``.
+        degenerate: What is wrong with it on purpose; empty for a normal run.
         model: Config of the module.
         steps: Numbers of optimiser steps after which a checkpoint is kept; 0 is the untrained model.
         noise: Whether it is trained on noise.
-        gradient_clip: Norm at which gradients are clipped; ``None`` for not.
-        seed: Of the initial weights and the batches.
-        folder: Of its checkpoints.
+        gradient_clip: Norm at which gradients are clipped; ``None``: they are not.
+        seed: Seed of the initial weights and the batches.
+        folder: Folder of its checkpoints.
     """
 
     name: str
     objective: str
-    bad: str
+    degenerate: str
     model: dict[str, Any]
     steps: tuple[int, ...]
     noise: bool
@@ -46,16 +50,16 @@ class Run:
     folder: Path
 
     def checkpoint(self, step: int) -> Path:
-        """Where the checkpoint after ``step`` steps is, or will be."""
+        """Path of the checkpoint after ``step`` steps."""
         return self.folder / f"step_{step:06d}.ckpt"
 
     def build(self) -> pl.LightningModule:
-        """The module, with new weights."""
+        """The module with new weights."""
         module: pl.LightningModule = instantiate(self.model)
         return module
 
     def restore(self, step: int) -> pl.LightningModule:
-        """The module as it was after ``step`` steps, in eval mode."""
+        """The module after ``step`` steps, in eval mode."""
         kind: Any = get_class(self.model["_target_"])
         module: pl.LightningModule = kind.load_from_checkpoint(
             self.checkpoint(step), map_location="cpu", weights_only=False
@@ -72,7 +76,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """Of the checkpoint."""
+        """Name of the checkpoint."""
         return f"{self.run.name}-{self.step:06d}"
 
 
@@ -98,7 +102,7 @@ def runs(config: DictConfig) -> list[Run]:
             Run(
                 name=str(name),
                 objective=given.objective,
-                bad=given.get("bad", ""),
+                degenerate=given.get("degenerate", ""),
                 model=OmegaConf.to_container(model, resolve=True),  # type: ignore[arg-type]
                 steps=steps,
                 noise=given.get("noise", False),
@@ -110,8 +114,13 @@ def runs(config: DictConfig) -> list[Run]:
     return found
 
 
+def selected(config: DictConfig) -> list[Run]:
+    """The runs whose names match the glob ``config.only``."""
+    return [run for run in runs(config) if fnmatch.fnmatch(run.name, config.only)]
+
+
 def trained(config: DictConfig) -> Iterator[Checkpoint]:
-    """The checkpoints that are on disk by now."""
+    """The checkpoints that are on disk."""
     for run in runs(config):
         for step in run.steps:
             if run.checkpoint(step).exists():
@@ -122,40 +131,46 @@ def corpora(config: DictConfig) -> Corpora:
     """The speech that ``config`` describes."""
     options: Any = OmegaConf.to_container(config.speech, resolve=True)
     kind: Any = get_class(options.pop("_target_"))
-    options["channels"] = {part: channel(config, name) for part, name in options["channels"].items()}
-    found: Corpora = kind(**options, seed=config.seed)
+    found: Corpora = kind(**options, channel=Channel(), seed=config.seed)
     return found
 
 
-def channel(config: DictConfig, name: str) -> Channel:
-    """The channel of that name in ``config.channels``."""
-    ranges = {str(key): (float(low), float(high)) for key, (low, high) in config.channels[name].items()}
-    return Channel(ranges["gain_db"], ranges["tilt_db"], ranges["snr_db"])
-
-
-def cutter(config: DictConfig) -> SegmentCutter:
-    """How the segments are cut that are scored."""
+def segment_cutter(config: DictConfig) -> SegmentCutter:
+    """How the scored segments are cut."""
     return SegmentCutter(
-        varied=channel(config, config.speech.channels.score),
-        fixed=channel(config, "fixed"),
-        strong=channel(config, "strong"),
-        segment_seconds=config.score.segment_seconds,
-        short_seconds=config.score.short_seconds,
-        brief_seconds=config.score.brief_seconds,
-        long_seconds=config.score.long_seconds,
-        pairs_per_utterance=config.score.pairs_per_utterance,
-        speed=config.score.speed,
+        Channel(), config.score.segment_seconds, config.score.pairs_per_utterance, seed=config.seed
+    )
+
+
+def probe_speech(config: DictConfig, speech: Corpora) -> DownstreamSpeech:
+    """The speech that the probes are fitted and tested on."""
+    options = config.probes
+    return downstream_speech(
+        speech.recordings(DOWNSTREAM),
+        speech.splits,
+        options.crop_seconds,
+        options.frames,
+        options.crops,
         seed=config.seed,
     )
 
 
-def crops(config: DictConfig, speech: Corpora) -> TruthSpeech:
-    """What the truth is measured on."""
-    return truth_speech(
-        speech.recordings(TRUTH),
-        speech.halves,
-        config.truth.crop_seconds,
-        config.truth.frames,
-        config.truth.crops,
-        seed=config.seed,
-    )
+def prepare_process(config: DictConfig) -> None:
+    """Set the number of threads and silence what Lightning reports at every run's start and end."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    torch.set_num_threads(config.threads)
+
+
+def device_of(config: DictConfig) -> torch.device:
+    """A GPU if there is one and ``config.accelerator`` allows it, else the CPU."""
+    return torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write ``values`` under another name and rename, so that a file that exists is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    partial.rename(path)

@@ -16,9 +16,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .apc import APCModule as APCModule
-    from .cpc import CPCModule as CPCModule
-    from .hubert import HuBERTModule as HuBERTModule
+    from lightning_mi.examples.models.apc import APCModule as APCModule
+    from lightning_mi.examples.models.cpc import CPCModule as CPCModule
+    from lightning_mi.examples.models.hubert import HuBERTModule as HuBERTModule
 
 __all__ = ["APCModule", "CPCModule", "HuBERTModule"]
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.transforms import MelSpectrogram
 
-from .corpus import FrontEnd
-from .optim import warmup_adamw
+from lightning_mi.examples.models.corpus import FrontEnd
+from lightning_mi.examples.models.optim import warmup_adamw
 
 
 class LogMel(FrontEnd):

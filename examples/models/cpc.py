@@ -8,8 +8,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .apc import LogMel
-from .optim import warmup_adamw
+from lightning_mi.examples.models.apc import LogMel
+from lightning_mi.examples.models.optim import warmup_adamw
 
 Negatives = Literal["within", "across"]
 

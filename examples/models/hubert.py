@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchaudio.models.wav2vec2.model import hubert_pretrain_model
 
-from .kmeans import KMeansTargets
-from .masking import ClassLogits, SpanMasks
-from .optim import warmup_adamw
+from lightning_mi.examples.models.kmeans import KMeansTargets
+from lightning_mi.examples.models.masking import ClassLogits, SpanMasks
+from lightning_mi.examples.models.optim import warmup_adamw
 
 #: Convolutions (channels, kernel, stride) of the small model: 50 frames a second at 16 kHz.
 TINY_CONVOLUTIONS = ((64, 20, 10), (64, 8, 4), (128, 8, 4), (128, 4, 2))

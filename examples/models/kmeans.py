@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchaudio.functional import compute_deltas
 from torchaudio.transforms import MFCC
 
-from .corpus import FrontEnd
+from lightning_mi.examples.models.corpus import FrontEnd
 
 _COEFFICIENTS = 13
 

@@ -153,3 +153,6 @@ def test_another_program_composes_the_wheels_configs(tmp_path):
     assert where.startswith(str(site))
     assert (data, model, clusters) == ("EspeakDataModule", "APCModule", "99")
     assert (site / "lightning_mi/py.typed").exists()
+    # The study stays in the repository.
+    assert not list(site.rglob("*model_selection*"))
+    assert not list((site / "lightning_mi/configs").glob("zoo*"))

@@ -1,0 +1,1 @@
+"""Speech that models are trained, scored and probed on."""

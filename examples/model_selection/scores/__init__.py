@@ -1,0 +1,1 @@
+"""Scores of a checkpoint that need no labels, and the labelled bound."""

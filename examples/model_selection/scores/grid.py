@@ -1,0 +1,135 @@
+"""Grid of settings: the callback's default, what changes one argument of it, and the paper's.
+
+A new setting is one line in :data:`CHANGES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from lightning_mi.estimator.registry import ProbeName, QuantizerName
+from lightning_mi.examples.model_selection.scores.conditions import (
+    CONDITIONS,
+    FAR,
+    INDEPENDENT,
+    LATER,
+    LONG,
+    LONG_SECONDS,
+    NEAR,
+    SHARED,
+)
+from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, MEAN
+
+CLUSTERS = 32
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Arguments of the callback; the defaults are those of ``MIBoundCallback(num_clusters=32)`` for speech.
+
+    Attributes:
+        condition: Which segments, through which channels: a name in ``conditions.CONDITIONS``.
+        partner: The segment that stands beside the anchor: the callback's ``gap_seconds``.
+        pooling: The callback's ``pooling``.
+        quantizer: The callback's ``quantizer``.
+        num_clusters: The callback's ``num_clusters``.
+        probe: The callback's ``probe``.
+        among: Take only the pairs that have room for this condition too, LONG; empty: all.
+    """
+
+    condition: str = INDEPENDENT
+    partner: str = NEAR
+    pooling: str = BOUNDARY
+    quantizer: QuantizerName = "canonical"
+    num_clusters: int = CLUSTERS
+    probe: ProbeName = "linear"
+    among: str = ""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments that differ from the default, in the callback's order."""
+        of_condition = CONDITIONS[self.condition].arguments
+        every = {
+            "num_clusters": str(self.num_clusters) if self.num_clusters != CLUSTERS else "",
+            "segment_seconds": of_condition.get("segment_seconds", ""),
+            "gap_seconds": self.partner if self.partner != NEAR else "",
+            "pooling": self.pooling if self.pooling != BOUNDARY else "",
+            "quantizer": self.quantizer if self.quantizer != "canonical" else "",
+            "probe": self.probe if self.probe != "linear" else "",
+            "channels": of_condition.get("channels", ""),
+        }
+        among = [f"pairs with room for {LONG_SECONDS:g} s"] if self.among else []
+        return ", ".join([f"{name}={value}" for name, value in every.items() if value] + among)
+
+    @property
+    def name(self) -> str:
+        """Name of its bound.
+
+        Example:
+            >>> Setting().name, Setting(pooling=MEAN, num_clusters=64).name
+            ('mi_bound()', 'mi_bound(num_clusters=64, pooling=mean)')
+        """
+        return f"mi_bound({self.arguments})"
+
+    @property
+    def near_minus_far(self) -> str:
+        """Name of its bound between neighbours minus its bound between distant segments.
+
+        Example:
+            >>> Setting(pooling=MEAN).near_minus_far
+            'near_minus_far(pooling=mean)'
+        """
+        return f"near_minus_far({self.arguments})"
+
+
+DEFAULT = Setting()
+PAPER = Setting(SHARED, pooling=MEAN, quantizer="kmeans")
+VOICE = Setting(LONG, pooling=MEAN)
+"""The settings of ``callbacks=mi_bound``, ``mi_bound_paper`` and ``mi_bound_voice``, with 32 clusters."""
+
+CHANGES: Mapping[str, Setting] = {
+    "nothing: independent channels, 0.5 s, near, 32 canonical clusters": DEFAULT,
+    'channels="shared"': replace(DEFAULT, condition=SHARED),
+    "segment_seconds=1.0, on the pairs that have room": replace(DEFAULT, condition=LONG),
+    "nothing, on the pairs that have room for 1 s": replace(DEFAULT, among=LONG),
+    "gap_seconds=0.1": replace(DEFAULT, partner=LATER),
+    'gap_seconds="far"': replace(DEFAULT, partner=FAR),
+    'quantizer="kmeans"': replace(DEFAULT, quantizer="kmeans"),
+    'quantizer="whitened"': replace(DEFAULT, quantizer="whitened"),
+    "num_clusters=16": replace(DEFAULT, num_clusters=16),
+    "num_clusters=64": replace(DEFAULT, num_clusters=64),
+    "num_clusters=128": replace(DEFAULT, num_clusters=128),
+    'probe="quadratic"': replace(DEFAULT, probe="quadratic"),
+    'probe="fourier"': replace(DEFAULT, probe="fourier"),
+}
+"""What is changed, in words, and the setting then; each is tried with both poolings."""
+
+
+def settings() -> Iterator[Setting]:
+    """All settings that are tried."""
+    for pooling in (BOUNDARY, MEAN):
+        for setting in CHANGES.values():
+            yield replace(setting, pooling=pooling)
+    yield PAPER
+
+
+LOGGED = (
+    PAPER.name,
+    DEFAULT.name,
+    DEFAULT.near_minus_far,
+    replace(DEFAULT, quantizer="whitened").name,
+    replace(DEFAULT, pooling=MEAN).name,
+    VOICE.name,
+)
+"""What every report shows: the settings of the callback's configs, and whitened clusters and means beside them."""
+
+LAYER_SCORES = (
+    PAPER.name,
+    DEFAULT.name,
+    replace(DEFAULT, pooling=MEAN).name,
+    replace(DEFAULT, quantizer="whitened").name,
+    DEFAULT.near_minus_far,
+    "RankMe(means)",
+)
+"""What every layer is scored by."""

@@ -1,0 +1,65 @@
+"""What each condition does to the segments of an anchor."""
+
+import pytest
+import torch
+
+pytest.importorskip("torchaudio")
+
+from lightning_mi.examples.model_selection.scores.conditions import (
+    AGAIN,
+    ANCHOR,
+    CONDITIONS,
+    FAR,
+    INDEPENDENT,
+    LATER,
+    LONG,
+    NEAR,
+    SHARED,
+    SPEED,
+    Anchor,
+)
+from tests.helpers.model_selection import NO_CHANNEL
+
+STARTS = {ANCHOR: 16000, NEAR: 24000, LATER: 25600, FAR: 40000}
+
+
+def anchor(samples=64000, starts=STARTS, key="a"):
+    utterance = torch.sin(torch.arange(samples) / 7) * torch.linspace(0.1, 1, samples)
+    return Anchor(utterance, starts, 8000, 16000, NO_CHANNEL, key)
+
+
+def test_shared_segments_are_cut_from_the_utterance():
+    made = anchor()
+    for name, segment in CONDITIONS[SHARED].cut(made).items():
+        assert torch.equal(segment, made.utterance[STARTS[name] : STARTS[name] + 8000])
+
+
+def test_without_a_channel_independent_segments_are_the_shared_ones():
+    shared, independent = (CONDITIONS[name].cut(anchor()) for name in (SHARED, INDEPENDENT))
+    for name in CONDITIONS[INDEPENDENT].segments:
+        assert (shared[name] - independent[name]).abs().max() < 1e-6
+
+
+def test_long_segments_meet_at_the_end_of_the_anchor():
+    made = anchor()
+    found = CONDITIONS[LONG].cut(made)
+    assert (found[ANCHOR] - made.utterance[8000:24000]).abs().max() < 1e-6
+    assert (found[NEAR] - made.utterance[24000:40000]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("start", "samples"), [(7999, 64000), (16000, 39999)])
+def test_long_segments_need_room_on_both_sides(start, samples):
+    assert CONDITIONS[LONG].cut(anchor(samples, {ANCHOR: start})) is None
+    assert CONDITIONS[LONG].cut(anchor(40000, {ANCHOR: 16000})) is not None
+    assert CONDITIONS[LONG].cut(anchor(64000, {ANCHOR: 8000})) is not None
+
+
+def test_speeds_change_the_anchor_and_keep_its_end():
+    made = anchor()
+    found = CONDITIONS[SPEED].cut(made)
+    assert (found[ANCHOR] - found[AGAIN]).abs().mean() > 0.01
+    for segment in found.values():
+        assert len(segment) == 8000
+        assert segment[-1] == pytest.approx(float(made.utterance[23999]), abs=0.03)
+    other = CONDITIONS[SPEED].cut(anchor(key="b"))
+    assert not torch.equal(found[ANCHOR], other[ANCHOR])

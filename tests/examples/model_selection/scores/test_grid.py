@@ -1,0 +1,60 @@
+"""Names of the settings are arguments of the callback."""
+
+import inspect
+import re
+
+import pytest
+
+pytest.importorskip("torchaudio")
+
+from hydra import compose, initialize_config_module
+
+from lightning_mi import MIBoundCallback
+from lightning_mi.examples.model_selection.scores.grid import (
+    DEFAULT,
+    LAYER_SCORES,
+    LOGGED,
+    PAPER,
+    VOICE,
+    settings,
+)
+from lightning_mi.examples.model_selection.scores.registry import score_names
+
+
+def test_every_setting_has_a_name_of_its_own():
+    every = list(settings())
+    assert len({setting.name for setting in every}) == len(set(every)) == len(every)
+
+
+def test_names_are_arguments_of_the_callback():
+    known = inspect.signature(MIBoundCallback.__init__).parameters
+    for setting in settings():
+        assert set(re.findall(r"(\w+)=", setting.arguments)) <= known.keys()
+    assert DEFAULT.name == "mi_bound()"
+    assert PAPER.near_minus_far == "near_minus_far(pooling=mean, quantizer=kmeans, channels=shared)"
+    assert VOICE.name == "mi_bound(segment_seconds=1, pooling=mean)"
+
+
+def test_what_is_reported_is_scored():
+    assert {*LOGGED, *LAYER_SCORES} <= score_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("mi_bound", DEFAULT), ("mi_bound_paper", PAPER), ("mi_bound_voice", VOICE)]
+)
+def test_settings_of_the_callbacks_configs(name, setting):
+    """A config that is changed is no longer what the study has scored."""
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        config, default = (
+            compose("train", overrides=[f"callbacks={each}"]).callbacks.mi_bound for each in (name, "mi_bound")
+        )
+    assert config.num_clusters == setting.num_clusters
+    arguments = dict(re.findall(r"(\w+)=([\w.]+)", setting.arguments))
+    # What None stands for is written out in some configs, and is the default of the grid.
+    usual = {"pooling": "boundary", "quantizer": "canonical", "channels": "independent"}
+    changed = {
+        key: f"{value:g}" if isinstance(value, float) else value
+        for key, value in config.items()
+        if value != default[key] and value != usual.get(key)
+    }
+    assert changed == arguments
