@@ -33,7 +33,9 @@ def rows(table):
     """Cells of a Markdown table of the page, without code quotes."""
     block = PAGE.read_text().split(f"<!-- {table}: written by .ci/reference.py -->")[1].split("<!-- end of")[0]
     lines = [line.strip("| ") for line in block.strip().splitlines()[2:]]
-    return [[cell.strip().strip("`").replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
+    return [
+        [cell.strip().strip("`").replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)] for line in lines
+    ]
 
 
 def test_the_page_is_what_the_code_says():

@@ -1,15 +1,15 @@
-"""How good are the phone labels of recorded speech? Where the truth is known, and where it is not.
+"""Accuracy of the phone labels of recorded speech, with and without a known reference.
 
     python -m lightning_mi.examples.benchmarks.alignment                            # two minutes on one core
     python -m lightning_mi.examples.benchmarks.alignment --packages .cache/asterisk /
 
-First, eSpeak NG speaks sentences in one voice, which are heard through a telephone (8 kHz, noise, tilt), and are
-aligned to another voice of another tempo: printed are the share of the time with the right phone, and how far off
-a phone's start is, without moving the reference to the speaker (0 rounds) and with it.
+First, eSpeak NG speaks sentences in one voice, which pass a simulated telephone (8 kHz, noise, tilt) and are
+aligned to another voice of another tempo. Printed are the share of the time with the right phone, and the error of
+a phone's start, without adapting the reference to the speaker (0 rounds) and with it.
 
-With `--packages` (see `examples/data/asterisk.py`) also what can be said of recorded speech without a truth: how
-well a linear discriminant on single frames of cepstra tells the labels of other prompts, where the labels are as
-found, late or early, and where those of an utterance are permuted. Right labels are told best where they are.
+With `--packages` (see `examples/data/asterisk.py`) recorded speech is checked without a reference: how well a
+linear discriminant on single frames of cepstra predicts the labels of other prompts, if the labels are as found,
+late or early, or permuted within an utterance. Correct labels are predicted best.
 """
 
 from __future__ import annotations
