@@ -24,7 +24,7 @@ from lightning_mi.failures import NoEstimateError
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.reporting.history import History
-from lightning_mi.reporting.loggers import Pictures
+from lightning_mi.reporting.loggers import FigureLogger
 from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of
 from lightning_mi.reporting.run_state import RunState
@@ -216,7 +216,7 @@ class MIBoundCallback(Callback):
         self._epoch: ValidationEpoch | None = None
         self._state = RunState()
         self._layer_names: tuple[str, ...] = ()
-        self._pictures = Pictures(log_name)
+        self._figures = FigureLogger(log_name)
         self._messenger = Messenger(f"{type(self).__name__}({log_name!r})")
 
     @property
@@ -315,7 +315,7 @@ class MIBoundCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         every = self.arguments.plot_every_n_epochs
         if every and trainer.current_epoch % every == 0 and self.estimates and _in_fit(trainer):
-            self._pictures.publish(trainer, self._state.history, self._layer_names)
+            self._figures.log(trainer, self._state.history, self._layer_names)
 
     # ---- a validation epoch
 

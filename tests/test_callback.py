@@ -133,7 +133,7 @@ def test_layers():
 
 
 @pytest.mark.parametrize("primary", ["rnn", "best"])
-def test_headline(primary):
+def test_primary_layer(primary):
     module = TinySpeechModel()
     arguments = {"layers": ["rnn", "head"], "embed": "predict", "gap_seconds": ["near", "far"]}
     plain, _ = validate(module, **arguments)
@@ -145,7 +145,7 @@ def test_headline(primary):
     assert chosen["mi_bound/layers/head/bound"] == layers["head"]
 
 
-def test_bad_headline():
+def test_bad_primary_layer():
     with pytest.raises(
         ValueError, match=r"`primary_layer` must be one of the layers.*'nose'.*The layers are rnn, head"
     ):

@@ -112,8 +112,8 @@ class GroupScores:
 def clustered_stderr(influence: Tensor, means: Tensor, sizes: Tensor) -> float:
     """Standard error of a mean over both halves, if the rows of one group are not independent.
 
-    The groups' own spread (Liang and Zeger, Biometrika 1986) ignores the variance of the fits. The two halves have a fit
-    each, so the error is never less than the one that their difference implies.
+    The groups' own spread (Liang and Zeger, Biometrika 1986) ignores the variance of the fits. The two halves
+    have a fit each, so the error is never less than the one that their difference implies.
 
     Args:
         influence: ``(G,)`` float64, what each group adds to the mean less what an average one adds.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
 from lightning_mi.estimator.shuffled_bound import null_bound
 from lightning_mi.metrics.base import BoundMetric
 
@@ -76,8 +76,8 @@ class MIBound(BoundMetric):
         self,
         num_clusters: int = 128,
         seed: int = 0,
-        quantizer: str = "kmeans",
-        probe: str = "linear",
+        quantizer: QuantizerName = "kmeans",
+        probe: ProbeName = "linear",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,8 +87,8 @@ class MIBound(BoundMetric):
         check_choice("probe", probe, PROBES)
         self.num_clusters = num_clusters
         self.seed = seed
-        self.quantizer = quantizer
-        self.probe = probe
+        self.quantizer: QuantizerName = quantizer
+        self.probe: ProbeName = probe
 
     def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` and ``keys``, ``(B,)``
@@ -160,12 +160,12 @@ class LabeledMIBound(BoundMetric):
     z: list[Tensor]
     labels: list[Tensor]
 
-    def __init__(self, seed: int = 0, probe: str = "linear", **kwargs: Any) -> None:
+    def __init__(self, seed: int = 0, probe: ProbeName = "linear", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_int("seed", seed)
         check_choice("probe", probe, PROBES)
         self.seed = seed
-        self.probe = probe
+        self.probe: ProbeName = probe
 
     def update(self, z: Tensor, labels: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add rows: ``z`` ``(B, D)``, ``labels`` ``(B,)`` integers and, optionally, ``groups`` and ``keys``,

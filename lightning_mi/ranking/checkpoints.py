@@ -1,4 +1,4 @@
-"""A checkpoint on disk: which files are meant, and its weights in the model that they belong to."""
+"""Checkpoints on disk: finding the files, and loading their weights into the model that they belong to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
+
+from lightning_mi.reporting.plot_style import natural_order
 
 _ENDING = ".ckpt"
 _KEYS_SHOWN = 3
@@ -130,16 +132,6 @@ def _paths(argument: str) -> Sequence[str]:
     if os.path.exists(argument):
         return [argument]
     return sorted(glob.glob(argument, recursive=True), key=natural_order) or [argument]
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which numbers in names are in the order of their values.
-
-    Example:
-        >>> sorted(["step=10", "step=9"], key=natural_order)
-        ['step=9', 'step=10']
-    """
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _weights_in(content: Mapping[str, Any]) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Models ranked by the bound on one set of held-out speech, the same pairs for all."""
+"""rank_models: models ranked by the bound on one set of held-out speech, the same pairs for all."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 from lightning_mi.callback import MIBoundCallback
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.ranking.checkpoints import Checkpoint, UnreadableCheckpointError
+from lightning_mi.reporting.metric_names import metric_prefix
+from lightning_mi.reporting.plot_style import ellipsize
 from lightning_mi.validation.estimates import Key
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")  # which greet the user once for every Trainer
-_REASON = "logs no value: "  # what MIBoundCallback puts before the reason
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,16 @@ def rank_models(
     the same for all models, and differences are taken pair by pair. A model that cannot be loaded or gives no
     bound is named with the reason, and the others go on.
 
-    The bound counts all that two segments share: the channel, then the voice, then what is said. Within one
-    training run that ranks checkpoints; of models of different kinds it can rank highest the one that keeps most
-    of the channel. See "How to read the number" in the README.
+    The bound counts all that two segments share. Within one training run it ranks checkpoints; among models of
+    different kinds see the limits in ``examples/model_selection/README.md``.
 
     Args:
         models: By name, each one of: a LightningModule that validates; any other module, such as torchaudio's
             (``bundle.get_model()``) or transformers' (``AutoModel.from_pretrained(...)``); a callable of the
             waveforms ``(B, T)`` (``(B, 1, T)`` if the batches are) that returns ``(B, T', D)`` or ``(B, D)``; a
-            :class:`~lightning_mi.ranking.checkpoints.Checkpoint`, loaded when its turn comes and then let go. What is
-            no LightningModule is held in one as ``model``, with which ``layers`` and ``embed`` of the callback
-            begin there.
+            :class:`~lightning_mi.ranking.Checkpoint`, loaded when its turn comes and then freed. What is no
+            LightningModule is wrapped in one as ``model``, so ``layers`` and ``embed`` of the callback begin with
+            ``model``.
         data: What ``Trainer.validate`` takes: a dataloader or several, whose batches hold waveforms, or a
             LightningDataModule.
         callback: Makes the callback, e.g. ``partial(MIBoundCallback, num_clusters=64, layers="all")``.
@@ -142,7 +142,7 @@ def rank_models(
         tqdm(total=len(models), desc="ranking", unit="model", disable=None if progress_bar else True) as bar,
     ):
         for name, model in models.items():
-            bar.set_postfix_str(_end_of(name))
+            bar.set_postfix_str(ellipsize(name, 30))
             try:
                 measured[name] = _measure(model, data, callback, trainer, said)
             except _NoBoundError as reason:
@@ -151,7 +151,7 @@ def rank_models(
     return Ranking(_sorted(measured), left_out)
 
 
-class _Held(LightningModule):
+class _ModuleWrapper(LightningModule):
     """A module or callable for a Trainer to validate: it is not asked for anything but embeddings."""
 
     def __init__(self, model: Callable[..., Any]) -> None:
@@ -192,7 +192,7 @@ def _measure(
         except UnreadableCheckpointError as error:
             raise _NoBoundError(str(error)) from error
     if not (isinstance(model, LightningModule) and is_overridden("validation_step", model)):
-        model = _Held(model)
+        model = _ModuleWrapper(model)
     callback = new_callback()
     trainer = new_trainer(
         callbacks=[callback],
@@ -204,14 +204,14 @@ def _measure(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with _collected_warnings(said) as reasons:
+    with _new_warnings_only(said, callback):
         try:
             trainer.validate(model, data, verbose=False)
         except Exception as error:  # of this model, which is no reason to leave the others unranked
             raise _NoBoundError(f"{type(error).__name__}: {error}") from error
     if not callback.estimates:
-        raise _NoBoundError(" ".join(reasons) or "the validation data gave no pairs")
-    skipped = trainer.callback_metrics.get(f"{callback.arguments.log_name.rsplit('/', 1)[-1]}/skipped", 0)
+        raise _NoBoundError(callback.no_value_reason or "the validation data gave no pairs")
+    skipped = trainer.callback_metrics.get(f"{metric_prefix(callback.arguments.log_name)}/skipped", 0)
     return _Measured(dict(callback.estimates), int(skipped))
 
 
@@ -239,22 +239,15 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
 
 
 @contextmanager
-def _collected_warnings(said: set[str]) -> Iterator[list[str]]:
-    """Give, at the end of the body, the callback's reasons to give no bound; of all other warnings let each pass
-    that has not been ``said``: they would come once for every model."""
-    reasons: list[str] = []
+def _new_warnings_only(said: set[str], callback: MIBoundCallback) -> Iterator[None]:
+    """Let each warning pass that has not been ``said``, since most would come once for every model, but not the
+    callback's reason for no value, which the ranking reports."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
-            yield reasons
-        finally:
-            for warning in caught:
-                text = str(warning.message)
-                if _REASON in text:
-                    reasons.append(text.partition(_REASON)[2])
+        yield
     for warning in caught:
-        text = str(warning.message)
-        if _REASON not in text and text not in said:
+        text, reason = str(warning.message), callback.no_value_reason
+        if text not in said and not (reason is not None and text.endswith(reason)):
             said.add(text)
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
@@ -270,7 +263,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _end_of(name: str, length: int = 30) -> str:
-    return name if len(name) <= length else "…" + name[1 - length :]

@@ -1,4 +1,4 @@
-"""A ranking as people read it: a table, a CSV file and a plot."""
+"""Reports of a ranking: a text table, a CSV file and a plot."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_mi.ranking.checkpoints import natural_order
 from lightning_mi.ranking.rank import RankedModel, Ranking
+from lightning_mi.reporting.plot_style import BLUE, VERMILLION, ellipsize, natural_order
 from lightning_mi.validation.estimates import Key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LONGEST_LABEL = 40
-_BLUE, _ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, told apart by every kind of colour vision
+_MAX_LABEL = 40
 
 
 def format_ranking(ranking: Ranking) -> str:
-    """The ranking as plain text: a table of the models, one of layers and gaps where there are several, and what
-    was left out.
+    """The ranking as plain text: a table of the models, one of layers and gaps if there are several, and what was
+    left out.
 
     Names that are paths are shortened by the folder that all are in.
 
@@ -61,10 +60,10 @@ def format_ranking(ranking: Ranking) -> str:
 def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
     """Write the ranked models to a CSV file, a row each, the best first, in full precision.
 
-    Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``delta_to_best``, ``delta_to_best_stderr`` (nats), ``pairs``,
-    ``skipped``, ``ceiling`` (nats). Where a model has several layers or gaps, also ``layers/<name>/bound`` and
-    ``gap_<name>/bound`` with their ``stderr``, named as the callback logs them. Models that were left out are not
-    in it.
+    Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``delta_to_best``, ``delta_to_best_stderr`` (nats),
+    ``pairs``, ``skipped``, ``ceiling`` (nats). If a model has several layers or gaps, also
+    ``layers/<name>/bound`` and ``gap_<name>/bound`` with their ``stderr``, named as the callback logs them.
+    Models that were left out are not in it.
 
     Args:
         ranking: The ranking.
@@ -137,7 +136,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
     if not models:
         raise ValueError("`ranking` must hold at least one ranked model to draw, got none.")
     labels, folder = _labels([model.name for model in models])
-    labels = [label if len(label) <= _LONGEST_LABEL else "…" + label[1 - _LONGEST_LABEL :] for label in labels]
+    labels = [ellipsize(label, _MAX_LABEL) for label in labels]
     rows = list(range(len(models)))
     figure = Figure(figsize=(8, 1.7 + 0.28 * len(models)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -148,7 +147,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         rows,
         xerr=[2 * model.stderr for model in models],
         marker="o",
-        color=_BLUE,
+        color=BLUE,
         **style,
     )
     right.errorbar(
@@ -156,7 +155,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         rows,
         xerr=[2 * model.delta_to_best_stderr for model in models],
         marker="s",
-        color=_ORANGE,
+        color=VERMILLION,
         **style,
     )
     for axes in (left, right):
@@ -165,7 +164,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
     left.set_ylim(len(models) - 0.5, -0.5)
     left.set_xlim(left=-0.03 * left.get_xlim()[1])  # a bound of 0 is seen whole
     left.set_xlabel("mutual information of two segments,\nlower bound ± 2 standard errors (nats)")
-    right.set_xlabel("below the best (paired),\n± 2 standard errors (nats)")
+    right.set_xlabel("delta to best (paired),\n± 2 standard errors (nats)")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -196,11 +195,11 @@ def _ceiling(models: Sequence[RankedModel]) -> str:
 
 
 def _notes(models: Sequence[RankedModel]) -> list[str]:
-    """What a reader should know of the differences."""
+    """Notes on the differences."""
     notes = []
     level = sum(model.delta_to_best <= 2 * model.delta_to_best_stderr for model in models[1:])
     if level:
-        notes.append(f"Not told apart from the best (below it by less than two standard errors): {level}.")
+        notes.append(f"Not significantly below the best (by less than two standard errors): {level}.")
     if len({model.pairs for model in models}) > 1:
         notes.append("Numbers of pairs differ; differences are of the pairs that both have.")
     return notes

@@ -1,11 +1,10 @@
-"""Pictures go where people look: into the loggers that take images, else beside the logs."""
+"""Figures in the Trainer's loggers (TensorBoard, W&B, MLflow, ...), else in files beside the logs."""
 
 from __future__ import annotations
 
 import inspect
 import os
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_mi.reporting.history import History
+from lightning_mi.reporting.metric_names import metric_prefix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     Send = Callable[[str, NDArray[np.uint8], int], object]  # tag, (height, width, 3), step
 
 
-class Pictures:
-    """Draws the history of a run and hands the pictures to the Trainer's loggers, on rank zero.
+class FigureLogger:
+    """Draws the history of a run and hands the figures to the Trainer's loggers, on rank zero.
 
-    ``<prefix>/curve``, ``<prefix>/clusters`` and, where there are several layers, ``<prefix>/layer_map`` go to
+    ``<prefix>/curve``, ``<prefix>/clusters`` and, if there are several layers, ``<prefix>/layer_map`` go to
     every logger that takes images: TensorBoardLogger, WandbLogger, MLFlowLogger, and others with the same methods.
-    Where none does, they are written as ``<log folder>/<prefix>/<name>.png``, always the newest. A Trainer without
-    loggers, and one in ``fast_dev_run``, draws nothing.
+    If none does, they are written as ``<log folder>/<prefix>/<name>.png``, always the newest. A Trainer without
+    loggers, or in ``fast_dev_run``, draws nothing.
 
-    What fails, a missing matplotlib too, is one warning: the run goes on.
+    A failure, or a missing matplotlib, is one warning, and the run goes on.
 
     Args:
-        log_name: Name of the primary that the pictures are of; ``prefix`` is its last part.
+        log_name: Name of the primary bound; ``prefix`` is its last part.
 
     Example:
         >>> import tempfile
@@ -42,7 +42,7 @@ class Pictures:
         >>> history.append(0, 100, {("encoder", "near"): MIEstimate(1.5, 0.1, 4.0, 2.5, 4.85, 128, 120, 900, 900)})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     trainer = Trainer(logger=CSVLogger(folder), accelerator="cpu", enable_progress_bar=False)
-        ...     Pictures("val/mi_bound").publish(trainer, history)
+        ...     FigureLogger("val/mi_bound").log(trainer, history)
         ...     sorted(path.name for path in Path(folder).rglob("*.png"))
         ['clusters.png', 'curve.png']
     """
@@ -51,15 +51,16 @@ class Pictures:
         self.log_name = log_name
         self._has_warned = False
 
-    def publish(self, trainer: Trainer, history: History, layers: Sequence[str] | None = None) -> None:
-        """Draw the history as it is now; nothing where it is empty, or on another process than the first.
+    def log(self, trainer: Trainer, history: History, layers: Sequence[str] | None = None) -> None:
+        """Draw the history as it is now; nothing if it is empty, or on another process than the first.
 
         Args:
             trainer: Whose loggers are served.
-            history: What is drawn; the step of its last validation is that of the pictures.
-            layers: The names of the layers in the model's order, see :func:`lightning_mi.reporting.plots.layer_map`.
+            history: What is drawn; the step of its last validation is that of the figures.
+            layers: Names of the layers in the model's order, see
+                :func:`lightning_mi.reporting.plots.layer_map`.
         """
-        if not (_has_audience(trainer) and len(history)):
+        if not (_can_log_images(trainer) and len(history)):
             return
         try:
             images = self._draw(history, layers)
@@ -71,7 +72,7 @@ class Pictures:
         for send in senders:
             try:
                 for name, image in images.items():
-                    send(f"{_prefix(self.log_name)}/{name}", image, history.last.step)
+                    send(f"{metric_prefix(self.log_name)}/{name}", image, history.last.step)
             except Exception as error:  # the other loggers get theirs
                 self._warn(error)
 
@@ -88,73 +89,14 @@ class Pictures:
         if self._has_warned:
             return
         self._has_warned = True
-        what = f"The pictures of {self.log_name!r} are missing"
+        what = f"The figures of {self.log_name!r} are missing"
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "matplotlib":
             rank_zero_warn(f"{what}: they need matplotlib, `pip install matplotlib`. All numbers are logged.")
         else:
             rank_zero_warn(f"{what}, the numbers are not: {type(error).__name__}: {error}")
 
 
-def lay_out(trainer: Trainer, log_names: Iterable[str]) -> None:
-    """Group the curves in TensorBoard's custom scalars: for each name the bound with its ceilings, its error and
-    the gain, housekeeping, and the layers.
-
-    TensorBoard knows one layout a run, the last that was written: call this once, early (``on_fit_start``) and for
-    all names together, so that a user who writes a layout of their own later keeps it. Loggers without such
-    layouts are passed over; what fails is a warning.
-
-    Args:
-        trainer: Whose loggers are served.
-        log_names: Of all primaries of this run.
-
-    Example:
-        >>> import tempfile
-        >>> from lightning.pytorch.loggers import CSVLogger
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     trainer = Trainer(logger=CSVLogger(folder), accelerator="cpu", enable_progress_bar=False)
-        ...     lay_out(trainer, ["val/mi_bound"])  # a CSV file has no layout: nothing to do
-    """
-    if not _has_audience(trainer):
-        return
-    layout: dict[str, Any] = {}
-    for name in log_names:
-        layout |= _layout(name)
-    for logger in trainer.loggers:
-        try:
-            add = _method(getattr(logger, "experiment", None), "add_custom_scalars")
-            if add is not None:
-                add(layout)
-        except Exception as error:
-            rank_zero_warn(f"TensorBoard's custom scalars lack the layout of {list(layout)}: {error}")
-
-
-def _layout(log_name: str) -> dict[str, dict[str, list[Any]]]:
-    """Category, chart, and the regular expressions of what it shows."""
-    prefix = re.escape(_prefix(log_name))
-    charts = {
-        "bound, ceiling log K, entropy H(c), references (nats)": [
-            f"^{re.escape(log_name)}$",
-            f"^{prefix}/(ceiling|entropy)$",
-            f"^{prefix}/(null|input|baseline)[^/]*(/bound)?$",
-        ],
-        "standard error, and gain over the best before (nats)": [f"^{prefix}/(stderr|gain|gain_stderr)$"],
-        "clusters that occur": [f"^{prefix}/active_clusters$"],
-        "pairs used and utterances skipped": [f"^{prefix}/(pairs|skipped)$"],
-        "seconds": [f"^{prefix}/seconds$"],
-        # The last: it is empty where neither several layers nor several distances are asked for.
-        "bound of each layer, and at each distance (nats)": [
-            f"^{prefix}/layers/.*/bound$",
-            f"^{prefix}/gap_[^/]*/bound$",
-        ],
-    }
-    return {log_name: {title: ["Multiline", patterns] for title, patterns in charts.items()}}
-
-
-def _prefix(log_name: str) -> str:
-    return log_name.rsplit("/", 1)[-1]
-
-
-def _has_audience(trainer: Trainer) -> bool:
+def _can_log_images(trainer: Trainer) -> bool:
     # In `fast_dev_run` loggers are dummies that take anything.
     return bool(trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run)  # type: ignore[attr-defined]
 
@@ -201,6 +143,6 @@ def _file_writer(folder: Path) -> Send:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
         Image.fromarray(image).save(unfinished, format="png")
-        os.replace(unfinished, path)  # whoever looks meanwhile sees a whole picture
+        os.replace(unfinished, path)  # a reader never sees half a file
 
     return write

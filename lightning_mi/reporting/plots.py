@@ -1,50 +1,50 @@
-"""Pictures of a run's history. Pure functions; matplotlib is imported only when one is called.
+"""Three figures of a run's history: the bound's curve, the map of the layers, the use of the clusters.
 
-No pyplot, hence no window, no global list of figures and no display: a figure is freed with its last name.
-Colours are those of Okabe and Ito and the map viridis, which colour-blind people and greyscale print tell apart;
-lines differ by their dashes too.
+Pure functions; matplotlib is imported only when one is called.
 """
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lightning_mi.reporting.history import BoundSummary, History
+from lightning_mi.reporting.plot_style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    REFERENCE_STYLES,
+    VERMILLION,
+    across,
+    cell_edges,
+    elide_dotted,
+    finish_axes,
+    marker_for,
+    natural_order,
+    new_figure,
+    plain_style,
+    short_names,
+)
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-
-_BLUE, _VERMILLION, _PURPLE, _GREEN, _ORANGE, _GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-    "#009E73",
-    "#E69F00",
-    "#555555",
-)
-_REFERENCE_STYLES = ((_PURPLE, (0, (5, 1.5, 1, 1.5))), (_GREY, (0, (1, 1.2))), (_ORANGE, (0, (3, 2))))
-_WIDTH, _DPI = 4.8, 150  # inches, dots an inch: letters that can be read at the size of a thumbnail
-_MOST_MARKERS = 60
-_MOST_ROW_NAMES = 26
+_WIDTH = 4.8  # inches
+_MAX_ROW_NAMES = 26
 
 
 def bound_curve(history: History) -> Figure:
-    """The primary over the run with its error band, under its ceilings and beside its references.
+    """The primary bound over the run with its error band, under its ceilings and beside its references.
 
-    A ceiling, log K or H(c), that is more than 2.5 times as high as all else is named at the upper edge and not
-    drawn: it would press the curve flat.
+    A ceiling, log K or H(c), that is more than 2.5 times as high as all else is written at the upper edge and not
+    drawn, since it would flatten the curve.
 
     Args:
-        history: Of one validation or more. All values in nats.
+        history: One validation or more, values in nats.
 
     Raises:
         ValueError: If the history is empty.
@@ -58,25 +58,25 @@ def bound_curve(history: History) -> Figure:
         'lower bound (nats)'
     """
     _check(history)
-    with _plain_style():
-        figure, axes = _new_figure(_WIDTH, 3.9)
+    with plain_style():
+        figure, axes = new_figure(_WIDTH, 3.9)
         x, x_label = _positions(history)
         primaries = [validation.primary for validation in history]
         bounds = [each.bound for each in primaries]
         upper = [each.bound + 2 * each.stderr for each in primaries]
         lower = [each.bound - 2 * each.stderr for each in primaries]
-        marker = _marker(x)
-        axes.plot(x, bounds, color=_BLUE, linewidth=2, marker=marker, markersize=4, label="bound", zorder=4)
+        marker = marker_for(x)
+        axes.plot(x, bounds, color=BLUE, linewidth=2, marker=marker, markersize=4, label="bound", zorder=4)
         if len(x) > 1:
-            axes.fill_between(x, lower, upper, color=_BLUE, alpha=0.22, linewidth=0, label="± 2 standard errors")
+            axes.fill_between(x, lower, upper, color=BLUE, alpha=0.22, linewidth=0, label="± 2 standard errors")
         else:  # a band needs two points
             error = [2 * primaries[0].stderr]
             axes.errorbar(
-                x, bounds, error, color=_BLUE, linewidth=2, capsize=5, linestyle="", label="± 2 standard errors"
+                x, bounds, error, color=BLUE, linewidth=2, capsize=5, linestyle="", label="± 2 standard errors"
             )
         top = max(upper)
         for number, (name, summaries) in enumerate(history.references().items()):
-            colour, pattern = _REFERENCE_STYLES[number % len(_REFERENCE_STYLES)]
+            colour, pattern = REFERENCE_STYLES[number % len(REFERENCE_STYLES)]
             values = [summary.bound for _, summary in summaries]
             style: dict[str, Any] = {"color": colour, "linestyle": pattern, "linewidth": 2, "zorder": 3}
             if len(set(values)) == 1:
@@ -88,13 +88,13 @@ def bound_curve(history: History) -> Figure:
         most = max(2.5 * top, 0.1)
         too_high = []
         for name, colour, dashes, values in (
-            ("ceiling log K", _VERMILLION, "--", [each.ceiling for each in primaries]),
-            ("entropy H(c)", _GREEN, "-.", [each.entropy for each in primaries]),
+            ("ceiling log K", VERMILLION, "--", [each.ceiling for each in primaries]),
+            ("entropy H(c)", GREEN, "-.", [each.entropy for each in primaries]),
         ):
             if max(values) > most:
                 too_high.append(f"{name} = {values[-1]:.2f}")
                 continue
-            axes.plot(*_across(x, values), color=colour, linestyle=dashes, linewidth=2, label=name)
+            axes.plot(*across(x, values), color=colour, linestyle=dashes, linewidth=2, label=name)
             top = max([top, *values])
         if too_high:
             axes.text(
@@ -105,7 +105,7 @@ def bound_curve(history: History) -> Figure:
                 horizontalalignment="right",
                 verticalalignment="top",
                 fontsize="small",
-                color=_VERMILLION,
+                color=VERMILLION,
             )
             top *= 1.12
         best = history.best
@@ -115,7 +115,7 @@ def bound_curve(history: History) -> Figure:
             [best.primary.bound],
             marker="*",
             markersize=16,
-            color=_ORANGE,
+            color=ORANGE,
             markeredgecolor="black",
             markeredgewidth=0.8,
             linestyle="",
@@ -126,7 +126,7 @@ def bound_curve(history: History) -> Figure:
         axes.set_ylim(-0.04 * top, top)  # a bound of 0 is seen above the edge
         axes.set_title("Mutual information of two segments" + _of_layer(history), fontsize="medium")
         axes.set_ylabel("lower bound (nats)")
-        _finish(axes, x, x_label)
+        finish_axes(axes, x, x_label)
         figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     return figure
 
@@ -138,7 +138,7 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
     like structure.
 
     Args:
-        history: Of one validation or more. All values in nats.
+        history: One validation or more, values in nats.
         layers: The names of the layers, in the model's order. ``None``: in the order of their names, numbers by
             size. Those that the history does not hold are left out.
 
@@ -158,12 +158,12 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
     _check(history)
     known = list(dict.fromkeys(layer for validation in history for layer in validation.layers))
     if layers is None:
-        rows = sorted(known, key=_natural)
+        rows = sorted(known, key=natural_order)
     else:
         rows = [layer for layer in layers if layer in known]
         if not rows:
             raise ValueError(f"`layers` must name layers of the history, got {list(layers)}; it holds {known}.")
-    with _plain_style():
+    with plain_style():
         import numpy as np
 
         x, x_label = _positions(history)
@@ -175,10 +175,10 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
                     values[rows.index(layer), column] = summary.bound
                     errors.append(summary.stderr)
         low, high = _colour_range(values, statistics.median(errors))
-        figure, axes = _new_figure(_WIDTH, min(6.5, max(2.8, 1.7 + 0.22 * len(rows))))
+        figure, axes = new_figure(_WIDTH, min(6.5, max(2.8, 1.7 + 0.22 * len(rows))))
         axes.set_facecolor("0.82")
         mesh = axes.pcolormesh(
-            _edges(x),
+            cell_edges(x),
             np.arange(len(rows) + 1) - 0.5,
             np.ma.masked_invalid(values),
             cmap="viridis",
@@ -200,7 +200,7 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
             linestyle="",
         )
         names, common = short_names(rows)
-        every = -(-len(rows) // _MOST_ROW_NAMES)
+        every = -(-len(rows) // _MAX_ROW_NAMES)
         axes.set_yticks(range(0, len(rows), every), names[::every])
         axes.set_ylabel(f"layer ({common})" if common else "layer")
         best = list(history)[column]
@@ -210,8 +210,8 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
             f"layer {names[row]}, {when}",
             fontsize="medium",
         )
-        _finish(axes, x, x_label, grid=False)
-        axes.set_xlim(_edges(x)[0], _edges(x)[-1])
+        finish_axes(axes, x, x_label, grid=False)
+        axes.set_xlim(cell_edges(x)[0], cell_edges(x)[-1])
     return figure
 
 
@@ -221,7 +221,7 @@ def cluster_usage(history: History) -> Figure:
     Effective clusters near 1 are a collapsed model or quantiser: the bound cannot pass their logarithm.
 
     Args:
-        history: Of one validation or more.
+        history: One validation or more.
 
     Raises:
         ValueError: If the history is empty.
@@ -235,22 +235,22 @@ def cluster_usage(history: History) -> Figure:
         [128, 120, 54]
     """
     _check(history)
-    with _plain_style():
-        figure, axes = _new_figure(_WIDTH, 3.6)
+    with plain_style():
+        figure, axes = new_figure(_WIDTH, 3.6)
         x, x_label = _positions(history)
         primaries = [validation.primary for validation in history]
 
         def line(name: str, value: Callable[[BoundSummary], float], **style: Any) -> None:
-            xs, ys = _across(x, [float(value(each)) for each in primaries])
+            xs, ys = across(x, [float(value(each)) for each in primaries])
             axes.plot(xs, ys, label=f"{name}, {ys[-1]:.0f}", linewidth=2, **style)
 
-        marker = _marker(x)
-        line("clusters K", lambda each: each.num_clusters, color=_VERMILLION, linestyle="--")
-        line("active clusters", lambda each: each.active_clusters, color=_GREEN, linestyle="-.")
+        marker = marker_for(x)
+        line("clusters K", lambda each: each.num_clusters, color=VERMILLION, linestyle="--")
+        line("active clusters", lambda each: each.active_clusters, color=GREEN, linestyle="-.")
         line(
             "effective clusters exp H(c)",
             lambda each: each.effective_clusters,
-            color=_BLUE,
+            color=BLUE,
             marker=marker if len(x) > 1 else None,
             markersize=4,
         )
@@ -258,7 +258,7 @@ def cluster_usage(history: History) -> Figure:
         axes.set_ylim(-0.02 * top, top)
         axes.set_title("Use of the clusters" + _of_layer(history), fontsize="medium")
         axes.set_ylabel("number of clusters")
-        _finish(axes, x, x_label)
+        finish_axes(axes, x, x_label)
         figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     return figure
 
@@ -267,7 +267,7 @@ def render(figure: Figure) -> NDArray[np.uint8]:
     """The pixels of a figure, ``(height, width, 3)`` in 0 to 255.
 
     Args:
-        figure: Of this module.
+        figure: A figure of this module.
 
     Example:
         >>> from lightning_mi import MIEstimate
@@ -279,35 +279,9 @@ def render(figure: Figure) -> NDArray[np.uint8]:
     import numpy as np
 
     canvas: Any = figure.canvas
-    with _plain_style():
+    with plain_style():
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def short_names(layers: Sequence[str]) -> tuple[list[str], str]:
-    """What the names differ in, and what they have in common, ``"…"`` for what is left out.
-
-    Args:
-        layers: Dotted names of submodules.
-
-    Example:
-        >>> short_names(["model.encoder.layers.0", "model.encoder.layers.11"])
-        (['0', '11'], 'model.encoder.layers.…')
-        >>> short_names(["encoder.output"])
-        (['encoder.output'], '')
-    """
-    if len(layers) < 2:
-        return [_elide(layer, 22) for layer in layers], ""
-    parts = [layer.split(".") for layer in layers]
-    before = _common([each[:-1] for each in parts])
-    after = _common([each[before + 1 :][::-1] for each in parts])
-    names = [".".join(each[before : len(each) - after]) for each in parts]
-    first = parts[0]
-    common = ".".join([*first[:before], "…", *first[len(first) - after :]]) if before or after else ""
-    return [_elide(name, 22) for name in names], _elide(common, 24)
-
-
-# ---- parts of all pictures
 
 
 def _check(history: History) -> None:
@@ -315,45 +289,8 @@ def _check(history: History) -> None:
         raise ValueError("`history` must hold at least one validation, got none: draw after the first.")
 
 
-def _plain_style() -> AbstractContextManager[None]:
-    """The user's own matplotlib settings (a dark style, TeX) neither reach these pictures nor are changed."""
-    import matplotlib.style
-
-    return matplotlib.style.context("default")
-
-
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _finish(axes: Axes, x: list[float], x_label: str, grid: bool = True) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
-    axes.set_xlabel(x_label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    if x_label != "epoch":
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 250k, 1.25M: millions of steps do not overlap
-    if len(x) == 1:
-        axes.set_xlim(x[0] - 0.5, x[0] + 0.5)
-        axes.set_xticks(x)
-    if x_label == "epoch" and x[0] < 0:
-        epochs = MaxNLocator(integer=True, nbins=7).tick_values(0, max(1, x[-1]))
-        room = 0.06 * (x[-1] - x[0])  # for the first word
-        epochs = [epoch for epoch in epochs if x[0] + room < epoch <= x[-1]]
-        axes.set_xticks([x[0], *epochs], ["start", *(f"{epoch:.0f}" for epoch in epochs)])
-    if grid:
-        axes.grid(alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def _positions(history: History) -> tuple[list[float], str]:
-    """Epochs, or steps where an epoch has several validations."""
+    """Epochs, or steps if an epoch has several validations."""
     epochs = [validation.epoch for validation in history]
     if all(a < b for a, b in pairwise(epochs)):
         return [float(epoch) for epoch in epochs], "epoch"
@@ -364,23 +301,6 @@ def _when(epoch: int, step: int, x_label: str) -> str:
     if epoch < 0:
         return "before training"
     return f"epoch {epoch}" if x_label == "epoch" else f"step {step:,}"
-
-
-def _marker(x: list[float]) -> str | None:
-    return "o" if len(x) <= _MOST_MARKERS else None
-
-
-def _across(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-    """A single point as a line across the picture."""
-    return (x, y) if len(x) > 1 else ([x[0] - 0.5, x[0] + 0.5], [y[0], y[0]])
-
-
-def _edges(x: list[float]) -> list[float]:
-    """The borders of cells around the positions."""
-    if len(x) == 1:
-        return [x[0] - 0.5, x[0] + 0.5]
-    middles = [(a + b) / 2 for a, b in pairwise(x)]
-    return [x[0] - (middles[0] - x[0]), *middles, x[-1] + (x[-1] - middles[-1])]
 
 
 def _colour_range(values: NDArray[np.float64], stderr: float) -> tuple[float, float]:
@@ -395,34 +315,10 @@ def _colour_range(values: NDArray[np.float64], stderr: float) -> tuple[float, fl
 
 
 def _of_layer(history: History) -> str:
-    """For a title: which layer is the primary, where there are several."""
+    """For a title, which layer is the primary one, if there are several."""
     if all(len(validation.layers) == 1 for validation in history):
         return ""
     layers = {validation.key[0] for validation in history}
     if len(layers) > 1:
-        return "\nheadline layer of each epoch"
-    return f"\nlayer {_elide(layers.pop(), 40)}"
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def _common(rows: list[list[str]]) -> int:
-    """How many items all rows begin with."""
-    count = 0
-    for column in zip(*rows, strict=False):
-        if len(set(column)) > 1:
-            break
-        count += 1
-    return count
-
-
-def _elide(name: str, most: int) -> str:
-    """The last parts of a dotted name that fit."""
-    if len(name) <= most:
-        return name
-    parts = name.split(".")
-    while len(parts) > 1 and len(".".join(parts)) > most - 1:
-        parts = parts[1:]
-    return "…" + ".".join(parts)[1 - most :]
+        return "\nprimary layer of each epoch"
+    return f"\nlayer {elide_dotted(layers.pop(), 40)}"

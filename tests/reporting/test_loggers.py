@@ -3,7 +3,6 @@ import gc
 import random
 import types
 import warnings
-import weakref
 
 import numpy as np
 import pytest
@@ -11,11 +10,10 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lightning_mi import MIBoundCallback
 from lightning_mi.reporting.history import History
-from lightning_mi.reporting.loggers import Pictures, lay_out
+from lightning_mi.reporting.loggers import FigureLogger
 from tests.helpers.histories import history
 from tests.helpers.support import SAMPLE_RATE, TinySpeechModel, loader, quiet_trainer, utterances
 
@@ -52,12 +50,12 @@ def warned(*calls):
         warnings.simplefilter("always")
         for call in calls:
             call()
-    return [str(each.message) for each in caught if "pictures" in str(each.message)]
+    return [str(each.message) for each in caught if "figures" in str(each.message)]
 
 
-def test_every_picture_reaches_every_logger_with_the_step_of_the_last_validation():
+def test_every_figure_reaches_every_logger_with_the_step_of_the_last_validation():
     first, second, made = Takes(), Takes(), history(3, 2)
-    Pictures().publish(trainer_with(first, second), made)
+    FigureLogger().log(trainer_with(first, second), made)
     assert [(key, step) for key, _, step in first.got] == [
         ("mi_bound/curve", 300),
         ("mi_bound/clusters", 300),
@@ -72,30 +70,30 @@ def test_every_picture_reaches_every_logger_with_the_step_of_the_last_validation
 
 def test_the_map_is_left_out_where_there_is_one_layer_and_takes_the_order_given():
     logger, made = Takes(), history(3, 2)
-    Pictures("val/other").publish(trainer_with(logger), history(3, 1))
+    FigureLogger("val/other").log(trainer_with(logger), history(3, 1))
     assert [key for key, _, _ in logger.got] == ["other/curve", "other/clusters"]
     order = ["model.layers.1", "model.layers.0"]
-    Pictures().publish(trainer_with(logger), made, layers=order)
+    FigureLogger().log(trainer_with(logger), made, layers=order)
     assert (logger.got[-1][1][0] == plots.render(plots.layer_map(made, order))).all()
 
 
 def test_files_lie_beside_the_logs_where_no_logger_takes_images(tmp_path):
     trainer = trainer_with(CSVLogger(tmp_path, name="run", version=0))
-    Pictures().publish(trainer, history(2))
-    Pictures().publish(trainer, history(5))
+    FigureLogger().log(trainer, history(2))
+    FigureLogger().log(trainer, history(5))
     folder = tmp_path / "run" / "version_0" / "mi_bound"
     assert sorted(path.name for path in folder.iterdir()) == ["clusters.png", "curve.png"]
     assert (np.asarray(Image.open(folder / "curve.png")) == plots.render(plots.bound_curve(history(5)))).all()
 
 
 def test_a_logger_without_a_folder_leaves_them_in_the_trainers(tmp_path):
-    Pictures().publish(trainer_with(types.SimpleNamespace(save_dir=None), default_root_dir=tmp_path), history(1))
+    FigureLogger().log(trainer_with(types.SimpleNamespace(save_dir=None), default_root_dir=tmp_path), history(1))
     assert (tmp_path / "mi_bound" / "curve.png").exists()
 
 
 def test_tensorboard_shows_them(tmp_path):
     logger = TensorBoardLogger(tmp_path)
-    Pictures().publish(trainer_with(logger), history(4, 3))
+    FigureLogger().log(trainer_with(logger), history(4, 3))
     logger.finalize("success")
     events = EventAccumulator(logger.log_dir)
     events.Reload()
@@ -113,17 +111,16 @@ def test_nothing_is_drawn_where_nobody_looks(reason, tmp_path, monkeypatch):
     if reason == "other rank":
         trainer.strategy.global_rank = 1
         monkeypatch.setattr(type(trainer), "is_global_zero", False)
-    Pictures().publish(trainer, History() if reason == "empty" else history(1))
-    lay_out(trainer, ["val/mi_bound"])
+    FigureLogger().log(trainer, History() if reason == "empty" else history(1))
     assert logger.got == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failing_logger_is_one_warning_and_the_others_get_theirs():
-    pictures, good = Pictures(), Takes()
+    pictures, good = FigureLogger(), Takes()
     trainer = trainer_with(Refuses(), good)
-    found = warned(*[lambda: pictures.publish(trainer, history(1))] * 3)
-    assert found == ["The pictures of 'val/mi_bound' are missing, the numbers are not: OSError: no space left"]
+    found = warned(*[lambda: pictures.log(trainer, history(1))] * 3)
+    assert found == ["The figures of 'val/mi_bound' are missing, the numbers are not: OSError: no space left"]
     assert len(good.got) == 6
 
 
@@ -132,9 +129,9 @@ def test_a_failing_drawing_is_one_warning(monkeypatch):
         raise RuntimeError("no font")
 
     monkeypatch.setattr(plots, "bound_curve", fails)
-    pictures = Pictures()
-    found = warned(*[lambda: pictures.publish(trainer_with(Takes()), history(1))] * 2)
-    assert found == ["The pictures of 'val/mi_bound' are missing, the numbers are not: RuntimeError: no font"]
+    pictures = FigureLogger()
+    found = warned(*[lambda: pictures.log(trainer_with(Takes()), history(1))] * 2)
+    assert found == ["The figures of 'val/mi_bound' are missing, the numbers are not: RuntimeError: no font"]
 
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
@@ -146,8 +143,8 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    pictures = Pictures()
-    (found,) = warned(*[lambda: pictures.publish(trainer_with(Takes()), history(1))] * 2)
+    pictures = FigureLogger()
+    (found,) = warned(*[lambda: pictures.log(trainer_with(Takes()), history(1))] * 2)
     assert "they need matplotlib, `pip install matplotlib`" in found
 
 
@@ -156,99 +153,34 @@ def test_it_touches_no_random_generator():
         return torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
 
     before = states()
-    Pictures().publish(trainer_with(Takes()), history(3, 3))
+    FigureLogger().log(trainer_with(Takes()), history(3, 3))
     after = states()
     assert torch.equal(before[0], after[0])
     assert (before[1] == after[1]).all()
     assert before[2] == after[2]
 
 
-def test_figures_are_freed(monkeypatch):
+def test_figures_are_freed():
+    import matplotlib.figure
     import matplotlib.pyplot
 
-    alive = []
-    new = plots._new_figure
+    def alive():
+        gc.collect()
+        return sum(isinstance(each, matplotlib.figure.Figure) for each in gc.get_objects())
 
-    def remember(*args):
-        figure, axes = new(*args)
-        alive.append(weakref.ref(figure))
-        return figure, axes
-
-    monkeypatch.setattr(plots, "_new_figure", remember)
-    pictures = Pictures()
+    before = alive()
+    figures = FigureLogger()
     for _ in range(3):
-        pictures.publish(trainer_with(Takes()), history(2, 2))
-    gc.collect()
-    assert len(alive) == 9
-    assert all(reference() is None for reference in alive)
+        figures.log(trainer_with(Takes()), history(2, 2))
+    assert alive() == before
     assert matplotlib.pyplot.get_fignums() == []
-
-
-# ---- the layout of TensorBoard's custom scalars
-
-
-def layouts(folder):
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    found = []
-    for event in events.Tensors("custom_scalars__config__"):
-        layout = layout_pb2.Layout()
-        layout.ParseFromString(event.tensor_proto.string_val[0])
-        found.append(layout)
-    return found
-
-
-def test_the_layout_groups_all_that_is_logged(tmp_path):
-    import re
-
-    logger = TensorBoardLogger(tmp_path)
-    lay_out(trainer_with(logger, Takes()), ["val/mi_bound", "val/a+b"])
-    logger.finalize("success")
-    (layout,) = layouts(logger.log_dir)
-    assert [category.title for category in layout.category] == ["val/mi_bound", "val/a+b"]
-    charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
-
-    def shown_in(tag, charts=charts):
-        return [title.split(",")[0] for title, tags in charts.items() if any(re.match(each, tag) for each in tags)]
-
-    for tag, title in {
-        "val/mi_bound": "bound",
-        "mi_bound/entropy": "bound",
-        "mi_bound/ceiling": "bound",
-        "mi_bound/null": "bound",
-        "mi_bound/input_baseline": "bound",
-        "mi_bound/stderr": "standard error",
-        "mi_bound/gain": "standard error",
-        "mi_bound/gain_stderr": "standard error",
-        "mi_bound/layers/encoder.layers.3/bound": "bound of each layer",
-        "mi_bound/gap_far/bound": "bound of each layer",
-        "mi_bound/active_clusters": "clusters that occur",
-        "mi_bound/pairs": "pairs used and utterances skipped",
-        "mi_bound/skipped": "pairs used and utterances skipped",
-        "mi_bound/seconds": "seconds",
-    }.items():
-        assert shown_in(tag) == [title], tag
-    for tag in ("val/loss", "val/mi_bound2", "other_mi_bound/entropy", "mi_bound/layers/a/stderr"):
-        assert shown_in(tag) == [], tag
-    others = {chart.title: list(chart.multiline.tag) for chart in layout.category[1].chart}
-    assert shown_in("a+b/stderr", others) == ["standard error"]
-
-
-def test_a_layout_that_fails_is_a_warning():
-    class Fails:
-        @property
-        def experiment(self):
-            raise OSError("disk full")
-
-    with pytest.warns(UserWarning, match="custom scalars lack the layout of .*disk full"):
-        lay_out(trainer_with(Fails()), ["val/mi_bound"])
 
 
 # ---- the column before training
 
 
 @pytest.mark.parametrize("case", ["same", "other module", "other utterances", "nothing before"])
-def test_pictures_begin_with_the_validation_before_the_fit(case):
+def test_figures_begin_with_the_validation_before_the_fit(case):
     one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
     trainer = quiet_trainer(callbacks=[one], max_epochs=2)
     module, x = TinySpeechModel(), utterances(96)
@@ -257,9 +189,9 @@ def test_pictures_begin_with_the_validation_before_the_fit(case):
         trainer.validate(module, loader(before), verbose=False)
         untrained = trainer.callback_metrics["val/mi_bound"].item()
     trainer.fit(TinySpeechModel() if case == "other module" else module, loader(x), loader(x))
-    found = [(each.epoch, each.step) for each in one._memory.history]
+    found = [(each.epoch, each.step) for each in one.history]
     assert found == [(-1, 0)] * (case == "same") + [(0, 3), (1, 6)]
     if case == "same":
-        assert next(iter(one._memory.history)).primary.bound == pytest.approx(untrained, abs=1e-4)
-        again = History.from_state(one._memory.history.state())
+        assert next(iter(one.history)).primary.bound == pytest.approx(untrained, abs=1e-4)
+        again = History.from_state(one.history.state())
         assert [each.epoch for each in again] == [-1, 0, 1]

@@ -39,7 +39,7 @@ def of_bounds(*bounds, entropy=4.5, clusters=128, stderr=0.03):
 # ---- the curve
 
 
-def test_the_curve_is_the_headline_with_two_standard_errors():
+def test_the_curve_is_the_primary_bound_with_two_standard_errors():
     (axes,) = plots.bound_curve(of_bounds(0.5, 1.5, 1.0)).axes
     assert line(axes, "bound").get_xydata() == pytest.approx(np.array([[0, 0.5], [1, 1.5], [2, 1.0]]))
     (band,) = axes.collections
@@ -115,12 +115,12 @@ def test_several_validations_an_epoch_are_drawn_over_steps():
     assert "best, 4.00 ± 0.03, step 150" in labels(axes)
 
 
-def test_the_layer_of_the_headline_is_named_where_there_are_several():
+def test_the_layer_of_the_primary_bound_is_named_where_there_are_several():
     assert plots.bound_curve(history(3, 4)).axes[0].get_title().endswith("\nlayer model.layers.3")
     made = History()
     for epoch, first in enumerate("ab"):
         made.append(epoch, epoch, {(name, "near"): estimate(1.0) for name in (first, "c")})
-    assert plots.bound_curve(made).axes[0].get_title().endswith("\nheadline layer of each epoch")
+    assert plots.bound_curve(made).axes[0].get_title().endswith("\nprimary layer of each epoch")
 
 
 # ---- the map
@@ -191,30 +191,6 @@ def test_uneven_epochs_keep_their_places():
         made.append(epoch, epoch, {KEY: estimate(1.0)})
     mesh = plots.layer_map(made).axes[0].collections[0]
     assert mesh.get_coordinates()[0, :, 0].tolist() == [-2.5, 2.5, 5.5, 6.5]
-
-
-@pytest.mark.parametrize(
-    ("layers", "names", "common"),
-    [
-        (["a.b.0", "a.b.1"], ["0", "1"], "a.b.…"),
-        (["net.0.out", "net.10.out"], ["0", "10"], "net.….out"),
-        (["conv", "encoder.out"], ["conv", "encoder.out"], ""),
-        (["layers.1", "layers.1.out"], ["1", "1.out"], "layers.…"),
-        (["x"], ["x"], ""),
-    ],
-)
-def test_names_are_short_and_differ(layers, names, common):
-    assert plots.short_names(layers) == (names, common)
-
-
-def test_long_names_are_cut_at_their_beginning():
-    (name,), _ = plots.short_names(["model.some.very.long.path.of.layers.3.attention"])
-    assert name == "…of.layers.3.attention"
-    names, common = plots.short_names([f"model.some.very.long.path.of.layers.{i}" for i in range(2)])
-    assert (names, common) == (["0", "1"], "…long.path.of.layers.…")
-
-
-# ---- the clusters
 
 
 def test_cluster_usage_shows_all_active_and_effective_clusters():

@@ -1,0 +1,146 @@
+import csv
+import sys
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_mi.ranking.cli import main
+from lightning_mi.ranking.hydra_config import compose_config
+
+OVERRIDES = [
+    "data.utterances=300",
+    "data.languages=[en-us,fr-fr]",
+    "trainer.accelerator=cpu",
+    "data.val_fraction=0.5",
+]
+BOUND = ["callbacks.mi_bound.num_clusters=8"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with checkpoints of the demo's model, untrained and trained a little, and the overrides used."""
+    from hydra.utils import instantiate
+
+    folder = tmp_path_factory.mktemp("demo")
+    overrides = [*OVERRIDES, f"data.root={folder / 'cache'}"]
+    config = compose_config("train", [*overrides, "trainer.max_epochs=8", "trainer.check_val_every_n_epoch=8"])
+    pl.seed_everything(config.seed, verbose=False)
+    data, model = instantiate(config.data), instantiate(config.model)
+    saving = ModelCheckpoint(
+        folder / "ckpt", "{epoch}-{step}", save_top_k=-1, every_n_epochs=4, save_on_train_epoch_end=True
+    )
+    trainer = instantiate(
+        config.trainer, callbacks=[saving], logger=False, enable_progress_bar=False, num_sanity_val_steps=0
+    )
+    trainer.validate(model, data, verbose=False)
+    trainer.save_checkpoint(folder / "ckpt/at_first.ckpt")
+    trainer.fit(model, data)
+    (folder / "ckpt/junk.ckpt").write_text("junk")
+    return folder, overrides
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_ranks_the_checkpoints_of_the_demo(trained, tmp_path, monkeypatch, capsys):
+    folder, overrides = trained
+    monkeypatch.chdir(tmp_path)
+    status = main(["rank", str(folder / "ckpt"), "gone.ckpt", "--untrained", *overrides, *BOUND])
+    printed = capsys.readouterr().out
+    assert status == 0
+    rows = rows_of("mi_ranking.csv")
+    names = [row["name"].rsplit("/", 1)[-1] for row in rows]
+    assert {*names[:2]} == {"epoch=3-step=16.ckpt", "epoch=7-step=32.ckpt"}
+    assert {*names[2:]} == {"at_first.ckpt", "untrained"}
+    assert rows[2]["bound"] == rows[3]["bound"]
+    assert float(rows[2]["delta_to_best"]) > 2 * float(rows[2]["delta_to_best_stderr"])
+    assert f"left out: {folder / 'ckpt/junk.ckpt'}: not a checkpoint" in printed
+    assert "left out: gone.ckpt: no such file" in printed
+    assert "mi_ranking.png" in printed
+    assert (tmp_path / "mi_ranking.png").stat().st_size > 10_000
+
+
+def test_configs_of_the_users_own(trained, tmp_path, monkeypatch):
+    """A YAML file that takes our groups, and the folder of a run, as Hydra leaves it."""
+    from omegaconf import OmegaConf
+
+    folder, overrides = trained
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        "defaults:\n  - data: espeak\n  - model: hubert\n  - callbacks: mi_bound\n  - trainer: default\n  - _self_\nseed: 0\n"
+    )
+    hydra_folder = tmp_path / "run" / ".hydra"
+    hydra_folder.mkdir(parents=True)
+    OmegaConf.save(compose_config("train", [*overrides, *BOUND]), hydra_folder / "config.yaml")
+    checkpoint = str(folder / "ckpt/epoch=7-step=32.ckpt")
+    bounds = []
+    for config, more in (("mine.yaml", [*overrides, *BOUND]), ("run", []), ("train", [*overrides, *BOUND])):
+        assert main(["rank", checkpoint, "--config", config, "--csv", "out.csv", "--plot", "", *more]) == 0
+        bounds.append([row["bound"] for row in rows_of("out.csv")])
+    assert bounds[0] == bounds[1] == bounds[2]
+    assert not (tmp_path / "mi_ranking.png").exists()
+
+
+def test_checkpoints_of_another_model(trained, tmp_path, monkeypatch, capsys):
+    folder, overrides = trained
+    monkeypatch.chdir(tmp_path)
+    checkpoint = str(folder / "ckpt/at_first.ckpt")
+    assert main(["rank", checkpoint, "model=apc", *overrides]) == 1
+    said = capsys.readouterr()
+    assert "do not fit APCModule" in said.out
+    assert "model=..." in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "none"], "Cannot find primary config 'none'"),
+        (["--config", "none.yaml"], "none.yaml: no such file"),
+        (["--config", "."], "holds none of train.yaml, config.yaml"),
+        (["model=hubrt"], "Could not find 'model/hubrt'"),
+        (["callbacks.mi_bound.num_cluster=3"], "num_cluster"),
+        (["callbacks=none"], "add callbacks=mi_bound"),
+        (["data=audio_folder"], "data.root"),
+        (["callbacks.mi_bound.num_clusters=-1"], "num_clusters"),
+        (["~model"], "must have `model`"),
+    ],
+)
+def test_wrong_configs_are_said_in_words(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.save({}, "x.pt")
+    assert main(["rank", "x.pt", "--untrained", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["rank"], ["rank", "model=apc"], ["rank", "x.ckpt", "--confg=train"], []])
+def test_wrong_arguments_end_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert "lightning-mi" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["rank", "--help"])
+    assert raised.value.code == 0
+    said = capsys.readouterr().out
+    for part in ("nats", "--untrained", "data=audio_folder", "exit status", "callbacks.mi_bound.num_clusters=64"):
+        assert part in said
+
+
+def test_without_hydra_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "hydra", None)
+    assert main(["rank", "x.ckpt"]) == 2
+    assert "pip install 'lightning-mi[hydra]'" in capsys.readouterr().err
+
+
+def test_without_matplotlib_a_plot_that_was_asked_for_is_an_error(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["rank", "x.ckpt", "--plot", "x.png"]) == 2
+    assert "pip install 'lightning-mi[plot]'" in capsys.readouterr().err
