@@ -41,7 +41,7 @@ SMALL = Wav2Vec2Config(
 
 
 class Pretraining(pl.LightningModule):
-    """wav2vec 2.0 (Baevski et al. 2020, arXiv:2006.11477): tell a masked frame's code from those of others."""
+    """wav2vec 2.0 (Baevski et al. 2020, arXiv:2006.11477): find a masked frame's code among others."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -73,21 +73,21 @@ def telephone(spoken: Spoken) -> torch.Tensor:
 
 
 def recorded(packages: Sequence[str]) -> None:
-    """Print how well labels are told, by how late they are taken."""
+    """Print how well labels are predicted, by how late they are taken."""
     folders = ",".join(packages)
     speech = corpora(compose_config("model_selection", ["speech=recorded", f"speech.packages=[{folders}]"]))
     every = speech.load(TRUTH)
     recordings = [each for each in every if each.utterance.phones]
     sides = speech.halves[PHONE]([each.utterance for each in recordings])
     print(f"\n{len(recordings)} of {len(every)} utterances have phones")
-    print("| labels late by | told right |\n|---|---|")
+    print("| labels late by | accuracy |\n|---|---|")
     sounds = [Sound.of(each.read()) for each in recordings]
     for shift in SHIFTS:
-        print(f"| {1e3 * shift:+.0f} ms | {told(recordings, sounds, sides, shift):.1%} |")
-    print(f"| permuted | {told(recordings, sounds, sides, 0.0, permuted=True):.1%} |")
+        print(f"| {1e3 * shift:+.0f} ms | {accuracy(recordings, sounds, sides, shift):.1%} |")
+    print(f"| permuted | {accuracy(recordings, sounds, sides, 0.0, permuted=True):.1%} |")
 
 
-def told(
+def accuracy(
     recordings: Sequence[Recording],
     sounds: Sequence[Sound],
     sides: np.ndarray,

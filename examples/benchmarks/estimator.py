@@ -3,7 +3,7 @@
     python -m lightning_mi.examples.benchmarks.estimator                  # --quick: about two minutes on two cores
     python -m lightning_mi.examples.benchmarks.estimator --full           # up to a million pairs: an hour
     python -m lightning_mi.examples.benchmarks.estimator --device cuda    # and faiss against our own search
-    python -m lightning_mi.examples.benchmarks.estimator --torch-mist     # and torch-mist, where it is installed
+    python -m lightning_mi.examples.benchmarks.estimator --torch-mist     # and torch-mist, if it is installed
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m ... --cpu-seconds   # on a shared machine
 
 Everything is timed in turns inside one process (ours, the next one, ..., ours again), and the median is printed,
@@ -288,7 +288,7 @@ def k_means_by(search: Search, points: Tensor, num_clusters: int) -> None:
 
 
 def print_search(rounds: int, device: torch.device) -> None:
-    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss, by our own lines and, where it is
+    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss, by our own lines and, if it is
     installed, by flash-kmeans."""
     try:
         from flash_kmeans import batch_kmeans_Euclid  # type: ignore[import-not-found,unused-ignore]
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--rounds", type=int, default=5, help="calls of which the median is printed")
     parser.add_argument("--torch-mist", action="store_true", help="beside torch-mist's PQ, up to 4096 pairs")
-    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, where others use the machine")
+    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, for a shared machine")
     arguments = parser.parse_args()
     global CPU_SECONDS
     CPU_SECONDS = arguments.cpu_seconds
