@@ -1,15 +1,15 @@
-"""Accuracy of the phone labels of recorded speech, with and without a known reference.
+"""How good are the phone labels of recorded speech? Where the truth is known, and where it is not.
 
     python -m lightning_mi.examples.benchmarks.alignment                            # two minutes on one core
     python -m lightning_mi.examples.benchmarks.alignment --packages .cache/asterisk /
 
-First, eSpeak NG speaks sentences in one voice, which pass a simulated telephone (8 kHz, noise, tilt) and are
-aligned to another voice of another tempo. Printed are the share of the time with the right phone, and the error of
-a phone's start, without adapting the reference to the speaker (0 rounds) and with it.
+First, eSpeak NG speaks sentences in one voice, which are heard through a telephone (8 kHz, noise, tilt), and are
+aligned to another voice of another tempo: printed are the share of the time with the right phone, and how far off
+a phone's start is, without moving the reference to the speaker (0 rounds) and with it.
 
-With `--packages` (see `examples/data/asterisk.py`) recorded speech is checked without a reference: how well a
-linear discriminant on single frames of cepstra predicts the labels of other prompts, if the labels are as found,
-late or early, or permuted within an utterance. Correct labels are predicted best.
+With `--packages` (see `examples/data/asterisk.py`) also what can be said of recorded speech without a truth: how
+well a linear discriminant on single frames of cepstra tells the labels of other prompts, where the labels are as
+found, late or early, and where those of an utterance are permuted. Right labels are told best where they are.
 """
 
 from __future__ import annotations
@@ -73,21 +73,21 @@ def telephone(spoken: Spoken) -> torch.Tensor:
 
 
 def recorded(packages: Sequence[str]) -> None:
-    """Print how well labels are predicted, by how late they are taken."""
+    """Print how well labels are told, by how late they are taken."""
     folders = ",".join(packages)
     speech = corpora(compose_config("model_selection", ["speech=recorded", f"speech.packages=[{folders}]"]))
     every = speech.load(TRUTH)
     recordings = [each for each in every if each.utterance.phones]
     sides = speech.halves[PHONE]([each.utterance for each in recordings])
     print(f"\n{len(recordings)} of {len(every)} utterances have phones")
-    print("| labels late by | accuracy |\n|---|---|")
+    print("| labels late by | told right |\n|---|---|")
     sounds = [Sound.of(each.read()) for each in recordings]
     for shift in SHIFTS:
-        print(f"| {1e3 * shift:+.0f} ms | {accuracy(recordings, sounds, sides, shift):.1%} |")
-    print(f"| permuted | {accuracy(recordings, sounds, sides, 0.0, permuted=True):.1%} |")
+        print(f"| {1e3 * shift:+.0f} ms | {told(recordings, sounds, sides, shift):.1%} |")
+    print(f"| permuted | {told(recordings, sounds, sides, 0.0, permuted=True):.1%} |")
 
 
-def accuracy(
+def told(
     recordings: Sequence[Recording],
     sounds: Sequence[Sound],
     sides: np.ndarray,
