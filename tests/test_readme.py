@@ -76,7 +76,7 @@ def stand_ins(tmp_path, monkeypatch):
         "MyLightningModule": SpeechModule,
         "pretrained_model": SpeechModule(),
         "my_features": lambda waveforms: waveforms.unfold(1, 320, 320).abs().mean(dim=2, keepdim=True),
-        "val_dataloader": DataLoader(torch.randn(300, 16_000), 100),
+        "val_dataloader": DataLoader(torch.randn(120, 16_000), 40),
         "callback": callback,
         "z_a": z,
         "z_b": z + 0.5 * noise,
