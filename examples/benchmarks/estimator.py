@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -40,7 +41,7 @@ from torch import Tensor
 from lightning_mi import mi_bound
 from lightning_mi.estimator import kmeans
 from lightning_mi.estimator.linalg import nearest
-from lightning_mi.estimator.registry import QUANTIZERS
+from lightning_mi.estimator.registry import QuantizerName
 from lightning_mi.examples.benchmarks.distributions import embeddings
 
 QUICK = [(1024, 64, 16), (4096, 256, 64), (8192, 768, 128), (16_384, 256, 64), (65_536, 256, 64)]
@@ -226,7 +227,7 @@ def print_quantizers(rounds: int, device: torch.device) -> None:
         z_a, z_b, _ = embeddings(num, dim)
         z_a, z_b = z_a.to(device), z_b.to(device)
         works: dict[str, Callable[[], object]] = {
-            name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in QUANTIZERS
+            name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in get_args(QuantizerName)
         }
         medians = in_turns(works, rounds, device)
         times = ", ".join(f"{name} {seconds:.4f} s" for name, seconds in medians.items())

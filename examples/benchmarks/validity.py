@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from typing import get_args
 
 import torch
 
@@ -54,7 +55,7 @@ def print_validity(draws: int, num: int, quantizer: QuantizerName, probe: ProbeN
 
 def print_options(draws: int, num: int) -> None:
     """The mean bound of every quantiser with every probe."""
-    columns = [(quantizer, probe) for quantizer in QUANTIZERS for probe in PROBES]
+    columns = [(quantizer, probe) for quantizer in get_args(QuantizerName) for probe in get_args(ProbeName)]
     print(f"mean bound over {draws} draws of {num} pairs; nats")
     print(f"| {'distribution':<36} |   truth | {' | '.join(f'{q[:8]:>8} {p[:9]:>9}' for q, p in columns)} |")
     print(f"|{'-' * 38}|{'-' * 9}|{('-' * 20 + '|') * len(columns)}")
