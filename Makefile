@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint benchmark clean
+.PHONY: demo test slow lint reference clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/train.py figure=mi_bound.png
@@ -20,6 +20,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/reference.py --check
+
+# The tables of lightning_mi/README.md, from the code.
+reference: $(INSTALLED)
+	$(BIN)/python .ci/reference.py
 
 # Everything that the project needs, in the versions that are known to work together.
 $(INSTALLED): pyproject.toml constraints.txt

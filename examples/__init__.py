@@ -1,1 +1,1 @@
-"""Programs to copy from, and the speech and models that they run on."""
+"""Programs to copy from, and the speech and the models that they use."""

@@ -1,4 +1,4 @@
-"""The bound on sequences that are no sound: (B, T, F) tensors, here a simulated EEG with one rhythm a recording.
+"""Feature sequences in place of sound: (B, T, F) tensors, here simulated EEG with one rhythm for each recording.
 
 python examples/feature_sequences.py
 """
@@ -18,7 +18,7 @@ RATE, CHANNELS = 62.5, 8  # frames a second, electrodes
 def recordings(count: int, seed: int, seconds: float = 3.0) -> torch.Tensor:
     """An EEG ``(count, T, CHANNELS)`` whose alpha rhythm, of 7 to 13 Hz, lasts while its phase and all else drift.
 
-    Its loudness is the same in all recordings, so the rhythm is all that two segments of one have in common.
+    Its loudness is the same in all recordings, so the rhythm is all that two segments of a recording share.
     """
     draw = torch.Generator().manual_seed(seed)
     frames = round(seconds * RATE)
@@ -31,7 +31,7 @@ def recordings(count: int, seed: int, seconds: float = 3.0) -> torch.Tensor:
 
 
 class PredictFrames(pl.LightningModule):
-    """A GRU predicts the frame 64 ms ahead: it has to find out how fast the rhythm is."""
+    """A GRU predicts the frame 64 ms ahead, for which it has to estimate the frequency of the rhythm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class PredictFrames(pl.LightningModule):
         self.head = nn.Linear(64, CHANNELS)
 
     def forward(self, eeg: torch.Tensor) -> torch.Tensor:
-        return self.rnn(eeg)[0]  # (B, T, F) -> (B, T, D): what the callback asks for
+        return self.rnn(eeg)[0]  # (B, T, F) -> (B, T, D); the callback embeds segments with it
 
     def loss(self, eeg: torch.Tensor) -> torch.Tensor:
         return nn.functional.mse_loss(self.head(self(eeg))[:, :-4], eeg[:, 4:])
@@ -55,7 +55,7 @@ class PredictFrames(pl.LightningModule):
 
 
 class Print(pl.Callback):
-    """A line a validation."""
+    """Print one line for each validation."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -66,7 +66,7 @@ class Print(pl.Callback):
 
 
 def bound() -> MIBoundCallback:
-    """Of sequences (B, T, F): time is dimension 1, and the rate is of frames."""
+    """The callback for sequences (B, T, F): time is dimension 1, and the rate is in frames a second."""
     return MIBoundCallback(num_clusters=16, time_dim=1, sample_rate=RATE, segment_seconds=1.0, gap_seconds=0.5)
 
 

@@ -1,4 +1,4 @@
-"""The bound at every layer of torchaudio's HuBERT, untrained and trained, without labels and with them.
+"""A bound for every layer of torchaudio's HuBERT, untrained and trained, with labelled bounds beside it.
 
 python examples/hubert_layers.py
 """
@@ -13,7 +13,7 @@ from lightning_mi.examples.models import HuBERTModule
 
 
 def bound_at_every_layer(data: EspeakDataModule) -> MIBoundCallback:
-    """Blocks of the transformer by a glob, and beside each how much it says of the voice and the language."""
+    """All transformer blocks, by a glob, with the labelled bounds of speaker and language for each."""
 
     def of_record(field: str) -> Any:
         return lambda batch: [getattr(data.val_utterances[i], field) for i in batch["index"].tolist()]

@@ -1,4 +1,4 @@
-"""The bound in a plain Lightning program: train a small speech model, stop and keep a checkpoint by it.
+"""Quickstart: a plain Lightning program that stops early and keeps its best checkpoint by the bound.
 
 python examples/quickstart.py
 """
@@ -27,14 +27,14 @@ class PredictFrames(pl.LightningModule):
         return self.norm(self.mel(waveforms).clamp(min=1e-4).log()).transpose(1, 2)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return self.rnn(self.frames(waveforms))[0]  # (B, T, D): what the callback asks for
+        return self.rnn(self.frames(waveforms))[0]  # (B, T, D); the callback embeds segments with it
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         frames = self.frames(batch["waveforms"])
         return (self.head(self.rnn(frames)[0])[:, :-3] - frames[:, 3:]).abs().mean()
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
-        pass  # the callback looks at the batch; nothing else is needed here
+        pass  # the callback reads the batch; the bound needs nothing else
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=2e-3)
@@ -46,5 +46,6 @@ if __name__ == "__main__":
     stopping = EarlyStopping("val/mi_bound", mode="max", patience=3)
     callbacks = [MIBoundCallback(num_clusters=32), stopping, checkpoint]
     trainer = pl.Trainer(max_epochs=10, callbacks=callbacks, log_every_n_steps=10)
-    trainer.fit(PredictFrames(), EspeakDataModule())
+    data = EspeakDataModule()  # replace by your own: validation batches hold waveforms (B, T) at 16 kHz
+    trainer.fit(PredictFrames(), data)
     print(f"highest bound: {checkpoint.best_model_score:.3f} nats, kept in {checkpoint.best_model_path}")

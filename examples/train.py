@@ -18,42 +18,59 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
-from lightning_mi.examples.curve import Curve
+from lightning_mi import MIBoundCallback
+from lightning_mi.reporting.plots import bound_curve
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(config: DictConfig) -> float | None:
-    """Train what ``config`` describes, print the table of its epochs and draw the curve."""
+    """Train what ``config`` describes, print a table of the validations and draw the curve."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = instantiate(config.data)
     model = instantiate(config.model)
     callbacks = [instantiate(callback) for callback in (config.callbacks or {}).values()]
-    log_name = (config.callbacks or {}).get("mi_bound", {}).get("log_name", "val/mi_bound")
-    curve = Curve(log_name)
-    trainer: pl.Trainer = instantiate(
-        config.trainer, callbacks=[*callbacks, curve], logger=instantiate(config.logger) or False
-    )
+    logger = instantiate(config.logger) or False
+    trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger)
     if config.validate_untrained and config.ckpt_path is None:
         trainer.validate(model, data, verbose=False)
     trainer.fit(model, data, ckpt_path=config.ckpt_path)
-    return report(trainer, curve, config.figure)
+    bound = next((each for each in callbacks if isinstance(each, MIBoundCallback)), None)
+    return None if bound is None else report(trainer, bound, config.figure)
 
 
-def report(trainer: pl.Trainer, curve: Curve, figure: str) -> float | None:
-    """Print what the run found and return its highest bound in nats, ``None`` if there was none."""
-    trained = [point.bound for point in curve.points if point.epoch is not None]
-    if not trained:
+def report(trainer: pl.Trainer, bound: MIBoundCallback, figure: str) -> float | None:
+    """Print what the run has measured; its highest bound in nats, ``None`` if there is none."""
+    if not len(bound.history):
         return None
+    chosen = chosen_checkpoint(trainer, bound.arguments.log_name)
     if trainer.is_global_zero:
-        checkpoint = trainer.checkpoint_callback
-        checkpoint = checkpoint if isinstance(checkpoint, ModelCheckpoint) else None
-        curve.draw(figure)
-        print(f"\n{curve.table(checkpoint)}\n")
-        if checkpoint is not None and checkpoint.best_model_path:
-            print(f"chosen checkpoint: {_relative(checkpoint.best_model_path)}")
+        bound_curve(bound.history).savefig(figure)
+        print(f"\n{table(bound, None if chosen is None else float(chosen.best_model_score or 0))}\n")
+        if chosen is not None:
+            print(f"chosen checkpoint: {_relative(chosen.best_model_path)}")
         print(f"curve: {_relative(figure)}")
         print(f"TensorBoard: tensorboard --logdir {_relative(HydraConfig.get().runtime.output_dir)}")
-    return max(trained)
+    return max(each.primary.bound for each in bound.history if each.epoch >= 0)
+
+
+def chosen_checkpoint(trainer: pl.Trainer, monitor: str) -> ModelCheckpoint | None:
+    """The callback that has kept a checkpoint by ``monitor``."""
+    for each in trainer.checkpoint_callbacks:
+        if isinstance(each, ModelCheckpoint) and each.monitor == monitor and each.best_model_path:
+            return each
+    return None
+
+
+def table(bound: MIBoundCallback, chosen: float | None) -> str:
+    """The validations as text. The first whose bound is ``chosen``, to the 1e-4 nats of a history, is marked."""
+    lines = ["    epoch    step   val/mi_bound ± stderr (nats)"]
+    for each in bound.history:
+        epoch = "untrained" if each.epoch < 0 else str(each.epoch)
+        mark = ""
+        if chosen is not None and each.epoch >= 0 and abs(each.primary.bound - chosen) <= 1e-4:
+            mark, chosen = "  <- chosen checkpoint", None
+        lines.append(f"{epoch:>9} {each.step:>7}   {each.primary.bound:>12.3f} ± {each.primary.stderr:.3f}{mark}")
+    return "\n".join(lines)
 
 
 def _relative(path: str) -> str:

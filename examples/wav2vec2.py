@@ -1,7 +1,7 @@
-"""transformers' wav2vec 2.0, pre-trained from scratch, and what neighbouring frames share in it.
+"""transformers' wav2vec 2.0, pre-trained from scratch, with the bound between adjacent and between distant frames.
 
-Its negatives come from the utterance itself: what lasts for all of it, the voice and the channel, tells no frame
-from another, and the objective does not ask for it. So the bound is taken between frames and not between means.
+Its negatives come from the same utterance. Speaker and channel are the same in all of them and do not help the
+objective, so the bound is taken between single frames and not between means of segments.
 
 python examples/wav2vec2.py
 """
@@ -41,11 +41,11 @@ SMALL = Wav2Vec2Config(
 
 
 class Pretraining(pl.LightningModule):
-    """wav2vec 2.0 (Baevski et al. 2020, arXiv:2006.11477): tell a masked frame's code from those of others."""
+    """wav2vec 2.0 (Baevski et al. 2020, arXiv:2006.11477): find a masked frame's code among others."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Wav2Vec2ForPreTraining(SMALL)  # the callback finds it, and takes it without its head
+        self.model = Wav2Vec2ForPreTraining(SMALL)  # the callback finds it, and calls it without its head
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         self.model.set_gumbel_temperature(max(0.5, 2 * 0.995**self.global_step))
@@ -65,14 +65,14 @@ class Pretraining(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        pass  # the callback looks at the batch; nothing else is needed here
+        pass  # the callback reads the batch; the bound needs nothing else
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return warmup_adamw(self.parameters(), lr=2e-3, weight_decay=0.01, warmup_steps=50)
 
 
 class Print(pl.Callback):
-    """A line a validation."""
+    """Print one line for each validation."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -84,13 +84,13 @@ class Print(pl.Callback):
 
 
 def bound() -> MIBoundCallback:
-    """Of the last frame of a segment and the first of another: adjacent, and half a second apart or more."""
+    """Between the last frame of a segment and the first of another: adjacent, and half a second or more apart."""
     return MIBoundCallback(num_clusters=32, pairs_per_utterance=4, gap_seconds=["near", "far"])
 
 
 if __name__ == "__main__":
     pl.seed_everything(0)
-    data = EspeakDataModule(crop_seconds=1.0, val_fraction=0.375)
+    data = EspeakDataModule(crop_seconds=1.0, val_fraction=0.375)  # replace by your own
     trainer = pl.Trainer(
         max_epochs=12,
         check_val_every_n_epoch=3,

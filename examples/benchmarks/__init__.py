@@ -1,1 +1,1 @@
-"""Programs that print the measured tables of the README."""
+"""Programs that print the measured tables of README.md in this folder."""

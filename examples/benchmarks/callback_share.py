@@ -1,11 +1,11 @@
-"""What the callback adds to a validation epoch, beside its own forward passes: seconds and peak memory.
+"""Overhead of the callback in a validation epoch, without its forward passes: seconds and peak memory.
 
     python -m lightning_mi.examples.benchmarks.callback_share --device cuda    # HuBERT base on utterances of 10 s
     python -m lightning_mi.examples.benchmarks.callback_share --small          # two blocks, on any machine
 
-Validation epochs with and without the callback are run in turns in one process. The callback's share is the
-seconds that it says (`mi_bound/seconds`) less those of its calls of the model, by the seconds of the epoch with
-it. What is measured once a run is left out.
+Validation epochs with and without the callback are run in turns in one process. The callback's share is what it
+logs as `mi_bound/seconds` minus the seconds of its calls of the model, divided by the seconds of the epoch. The
+controls, which are measured once a run, are switched off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAMPLE_RATE = 16_000
 
 
 class Encoder(pl.LightningModule):
-    """Torchaudio's HuBERT; validation is one forward pass. Says how long its calls for the callback took."""
+    """Torchaudio's HuBERT; validation is one forward pass. Its calls for the callback are timed."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class Encoder(pl.LightningModule):
         """What the callback calls, timed."""
         start = clock(self.device)
         frames: Tensor = self.model(waveforms)[0]
-        # Not in an attribute: the callback puts those back.
-        GUEST_SECONDS.append(clock(self.device) - start)
+        # Not in an attribute, since the callback restores those.
+        CALLBACK_SECONDS.append(clock(self.device) - start)
         return frames
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
@@ -48,7 +48,7 @@ class Encoder(pl.LightningModule):
         self.log("val/loss", self.model(batch[0])[0].square().mean())
 
 
-GUEST_SECONDS: list[float] = []
+CALLBACK_SECONDS: list[float] = []
 
 
 def clock(device: torch.device) -> float:
@@ -83,7 +83,7 @@ class Epoch:
 
     def run(self) -> tuple[float, float, float, float]:
         """Seconds of the epoch, of the callback, of its forward passes, and peak memory of a GPU in bytes."""
-        GUEST_SECONDS.clear()
+        CALLBACK_SECONDS.clear()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -91,7 +91,7 @@ class Epoch:
         (logged,) = self.trainer.validate(self.module, self.data, verbose=False)
         seconds = clock(device) - start
         peak = float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else 0.0
-        return seconds, logged.get("mi_bound/seconds", 0.0), sum(GUEST_SECONDS), peak
+        return seconds, logged.get("mi_bound/seconds", 0.0), sum(CALLBACK_SECONDS), peak
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Pairs whose mutual information is known, in nats."""
+"""Distributions of pairs whose mutual information is known, in nats."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""How long the bound takes, beside what a user would write by hand and what cannot be avoided. One run, one table.
+"""Time and memory of the bound, beside what a user would write by hand and what cannot be avoided.
 
     python -m lightning_mi.examples.benchmarks.estimator                  # --quick: about two minutes on two cores
     python -m lightning_mi.examples.benchmarks.estimator --full           # up to a million pairs: an hour
     python -m lightning_mi.examples.benchmarks.estimator --device cuda    # and faiss against our own search
-    python -m lightning_mi.examples.benchmarks.estimator --torch-mist     # and torch-mist, where it is installed
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m ... --cpu-seconds   # on a machine that others use
+    python -m lightning_mi.examples.benchmarks.estimator --torch-mist     # and torch-mist, if it is installed
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m ... --cpu-seconds   # on a shared machine
 
 Everything is timed in turns inside one process (ours, the next one, ..., ours again), and the median is printed,
-so what else the machine does falls on all of them alike. Beside the bound:
+so that other load on the machine affects all of them alike. Beside the bound:
 
 - scikit-learn: `KMeans` and `LogisticRegression`, its penalty picked from five on an inner split; fitted to one
   half and scored on the other (ours does both ways round). Timed once, and up to 8192 pairs.
@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -40,7 +41,7 @@ from torch import Tensor
 from lightning_mi import mi_bound
 from lightning_mi.estimator import kmeans
 from lightning_mi.estimator.linalg import nearest
-from lightning_mi.estimator.registry import QUANTIZERS
+from lightning_mi.estimator.registry import QuantizerName
 from lightning_mi.examples.benchmarks.distributions import embeddings
 
 QUICK = [(1024, 64, 16), (4096, 256, 64), (8192, 768, 128), (16_384, 256, 64), (65_536, 256, 64)]
@@ -225,7 +226,9 @@ def print_quantizers(rounds: int, device: torch.device) -> None:
     for num, dim, num_clusters in ((2048, 64, 32), (4096, 256, 64), (4096, 768, 128)):
         z_a, z_b, _ = embeddings(num, dim)
         z_a, z_b = z_a.to(device), z_b.to(device)
-        works = {name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in QUANTIZERS}
+        works: dict[str, Callable[[], object]] = {
+            name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in get_args(QuantizerName)
+        }
         medians = in_turns(works, rounds, device)
         times = ", ".join(f"{name} {seconds:.4f} s" for name, seconds in medians.items())
         print(f"N={num}, D={dim}, K={num_clusters}: {times}")
@@ -285,7 +288,7 @@ def k_means_by(search: Search, points: Tensor, num_clusters: int) -> None:
 
 
 def print_search(rounds: int, device: torch.device) -> None:
-    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss, by our own lines and, where it is
+    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss, by our own lines and, if it is
     installed, by flash-kmeans."""
     try:
         from flash_kmeans import batch_kmeans_Euclid  # type: ignore[import-not-found,unused-ignore]
@@ -327,7 +330,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--rounds", type=int, default=5, help="calls of which the median is printed")
     parser.add_argument("--torch-mist", action="store_true", help="beside torch-mist's PQ, up to 4096 pairs")
-    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, where others use the machine")
+    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, for a shared machine")
     arguments = parser.parse_args()
     global CPU_SECONDS
     CPU_SECONDS = arguments.cpu_seconds

@@ -1,4 +1,4 @@
-"""Is the bound one, is its error bar one, and what does each option buy? On distributions of known information.
+"""Validity of the bound and of its standard error, and the effect of each option, on known distributions.
 
     python -m lightning_mi.examples.benchmarks.validity                 # 200 draws of 1000 pairs, a few minutes
     python -m lightning_mi.examples.benchmarks.validity --draws 20      # a look
@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from typing import get_args
 
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS
+from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
 from lightning_mi.examples.benchmarks.distributions import Distribution, known
 
 
-def validity_row(distribution: Distribution, draws: int, num: int, quantizer: str, probe: str) -> str:
+def validity_row(
+    distribution: Distribution, draws: int, num: int, quantizer: QuantizerName, probe: ProbeName
+) -> str:
     """One line of the table."""
     bounds, scores, errors = [], [], []
     for seed in range(draws):
@@ -41,7 +44,7 @@ def validity_row(distribution: Distribution, draws: int, num: int, quantizer: st
     )
 
 
-def print_validity(draws: int, num: int, quantizer: str, probe: str) -> None:
+def print_validity(draws: int, num: int, quantizer: QuantizerName, probe: ProbeName) -> None:
     """The first table."""
     print(f"{draws} draws of {num} pairs, quantizer {quantizer!r}, probe {probe!r}; nats")
     print(f"| {'distribution':<36} |   bound |   truth |  above | covers | ratio  | stderr | spread |")
@@ -52,7 +55,7 @@ def print_validity(draws: int, num: int, quantizer: str, probe: str) -> None:
 
 def print_options(draws: int, num: int) -> None:
     """The mean bound of every quantiser with every probe."""
-    columns = [(quantizer, probe) for quantizer in QUANTIZERS for probe in PROBES]
+    columns = [(quantizer, probe) for quantizer in get_args(QuantizerName) for probe in get_args(ProbeName)]
     print(f"mean bound over {draws} draws of {num} pairs; nats")
     print(f"| {'distribution':<36} |   truth | {' | '.join(f'{q[:8]:>8} {p[:9]:>9}' for q, p in columns)} |")
     print(f"|{'-' * 38}|{'-' * 9}|{('-' * 20 + '|') * len(columns)}")

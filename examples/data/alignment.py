@@ -1,4 +1,4 @@
-"""Phones of recorded speech whose words are known: those that eSpeak NG speaks, at the times where they are heard.
+"""Forced alignment of phones: recorded speech is aligned to the same words spoken by eSpeak NG.
 
 The words are synthesised, which gives the times of their phones; dynamic time warping between the two, on cepstra,
 gives the times in the recording (the way of the tool aeneas). Pauses are taken out first, and the synthesised
@@ -50,7 +50,7 @@ class Sound:
 
     @classmethod
     def of(cls, waveform: Tensor) -> Sound:
-        """Of a waveform, ``(T,)`` float32 at 16 kHz, with at least 25 ms of sound."""
+        """Make it from a waveform, ``(T,)`` float32 at 16 kHz, with at least 25 ms of sound."""
         frames = np.flatnonzero(~pauses(waveform, SAMPLE_RATE))
         mel = _transform()(waveform[_HOP // 2 :])  # the transform's windows are centred: these on frames' middles
         both = torch.cat([mel, import_extra("torchaudio").functional.compute_deltas(mel)]).mT[frames]
@@ -83,9 +83,9 @@ class Alignment:
     """A recording beside a synthesised utterance.
 
     Attributes:
-        phones: Those of the synthesised utterance, with their times in the recording, in seconds; none where there
+        phones: Those of the synthesised utterance, with their times in the recording, in seconds; none if there
             is no path.
-        cost: Mean distance of the frames that lie beside each other; infinite where there is no path, because one
+        cost: Mean distance of the frames that lie beside each other; infinite if there is no path, because one
             side is more than twice as long.
         wrong_cost: That of the recording beside other words, those of its like in length.
     """
@@ -130,7 +130,7 @@ def credible_cost(alignments: Sequence[Alignment], accepted: float = 0.05) -> fl
 
 @dataclass(frozen=True)
 class _Reference:
-    """A synthesised utterance: what it sounds like, and ``(F, D)`` features that tell what a speaker would."""
+    """A synthesised utterance: its sound, and ``(F, D)`` features that predict the sound of a speaker."""
 
     sound: Sound
     features: Tensor
@@ -148,7 +148,7 @@ class _Reference:
 
 @dataclass(frozen=True)
 class _Speaker:
-    """Where a speaker's frames are expected, and how far from there is far.
+    """A Gaussian model of a speaker's frames given the reference.
 
     Attributes:
         slope: ``(D, 26)``, of the regression of the speaker's cepstra on the features of a reference.
@@ -162,7 +162,7 @@ class _Speaker:
     def of(
         cls, references: Sequence[_Reference], sounds: Sequence[Sound], warped: Sequence[tuple[Any, float]]
     ) -> _Speaker | None:
-        """Fitted to the better aligned utterances; ``None`` where they are too few."""
+        """Fitted to the better aligned utterances; ``None`` if they are too few."""
         limit = np.quantile([cost for _, cost in warped], _FITTED, method="lower")
         good = [i for i, (path, cost) in enumerate(warped) if cost <= limit and len(path)]
         if sum(len(warped[i][0]) for i in good) < _FEWEST_FRAMES:
@@ -189,7 +189,7 @@ def _like(references: Sequence[_Reference], which: int) -> _Reference | None:
 
 
 def _carried(reference: _Reference, sound: Sound, path: Any) -> tuple[Phone, ...]:
-    # Where a frame of the reference is beside two of the recording, the middle between them speaks for it.
+    # If a frame of the reference is aligned to two of the recording, the middle between them is taken.
     beside = np.bincount(path[:, 0], path[:, 1] + 0.5) / np.bincount(path[:, 0])
     count = len(beside)
     known = [0, *(np.arange(count) + 0.5), count], [0, *beside, len(sound.frames)]
@@ -203,7 +203,7 @@ def _carried(reference: _Reference, sound: Sound, path: Any) -> tuple[Phone, ...
 
 
 def sound_of(spoken: Spoken) -> Sound:
-    """Of a synthesised utterance."""
+    """Sound of a synthesised utterance."""
     waveform = torch.from_numpy(spoken.samples / 32768).float()
     return Sound.of(resample(waveform, spoken.sample_rate, SAMPLE_RATE))
 

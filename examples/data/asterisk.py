@@ -39,10 +39,10 @@ class PromptSet:
     Attributes:
         language: eSpeak NG's tag.
         voice: The speaker; Allison Smith speaks two languages.
-        folder: Of the audio files.
-        ending: Of the audio files.
+        folder: Folder of the audio files.
+        ending: Ending of the audio files' names.
         package: That holds them.
-        transcript: Package that holds what is said, if there is one.
+        transcript: Package with the transcripts, if there is one.
     """
 
     language: str
@@ -79,8 +79,8 @@ class Prompt:
         name: The same in every language, such as ``"vm-goodbye"``.
         language: eSpeak NG's tag.
         voice: The speaker.
-        path: Of the audio file.
-        text: What is said, where it is known for certain.
+        path: Path of the audio file.
+        text: Transcript, if it is known for certain.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Prompt:
         return f"{self.language}/{self.voice}/{self.name}"
 
     def read(self, sample_rate: int) -> Tensor:
-        """The waveform, ``(T,)`` float32 in [-1, 1]; ``T`` is 0 where the file holds no sample."""
+        """The waveform, ``(T,)`` float32 in [-1, 1]; ``T`` is 0 if the file holds no sample."""
         if self.path.suffix != ".gsm":
             return read_audio(self.path, sample_rate)
         samples, _ = import_extra("soundfile").read(
@@ -110,7 +110,7 @@ class Prompts:
 
     Attributes:
         prompts: Those in which somebody speaks, in the order of sets and names.
-        wordings: For each name what is said in it, in each language in which that is known.
+        wordings: For each name its transcripts, in every language that has one.
     """
 
     prompts: Sequence[Prompt]
@@ -125,7 +125,7 @@ def find_prompts(packages: Iterable[str | Path], sets: Sequence[PromptSet] = PRO
         sets: Which are wanted.
 
     Raises:
-        FileNotFoundError: A set, or the text of one, is in none of the folders; the message says how to get it.
+        FileNotFoundError: A set, or the text of one, is in no folder; the message explains how to get it.
     """
     roots = [Path(root).expanduser() for root in packages]
     folders, transcripts, missing = {}, {}, []
@@ -164,7 +164,7 @@ def _files(folder: Path, ending: str) -> list[Path]:
 
 
 def read_transcript(path: Path) -> dict[str, str]:
-    """What is said in each prompt, from lines such as ``vm-goodbye: Goodbye!``; of two for one name, the first."""
+    """Transcript of each prompt, from lines such as ``vm-goodbye: Goodbye!``; of two for one name, the first."""
     found: dict[str, str] = {}
     for line in gzip.decompress(path.read_bytes()).decode("utf-8-sig").splitlines():
         name, colon, text = line.partition(":")
@@ -174,12 +174,12 @@ def read_transcript(path: Path) -> dict[str, str]:
 
 
 def is_direction(text: str) -> bool:
-    """Whether nothing is said: ``[this is a simple beep tone]``."""
+    """Whether a transcript describes a sound without words: ``[this is a simple beep tone]``."""
     return re.fullmatch(r"\s*(\[[^]]*\w[^]]*\]|\([^)]*\w[^)]*\)|<[^>]*>)\s*", text) is not None
 
 
 def spoken_text(text: str) -> str:
-    """The words of a transcript, or nothing where they are in doubt.
+    """The words of a transcript, or nothing if they are in doubt.
 
     A symbol in brackets, ``slash [/]``, is how the word before it is written. Words in brackets may be said or
     not, a name repeated in front (``vm-goodbye: ...``) is not, and a question mark in the middle stands for a

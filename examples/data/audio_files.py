@@ -55,7 +55,7 @@ def read_audio(path: Path, sample_rate: int) -> Tensor:
         sample_rate: Sample rate of the result in Hz.
 
     Returns:
-        ``(T,)`` float32 in [-1, 1]; ``T`` is 0 where the file holds no sample.
+        ``(T,)`` float32 in [-1, 1]; ``T`` is 0 if the file holds no sample.
 
     Raises:
         RuntimeError: soundfile cannot read the file.

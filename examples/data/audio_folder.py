@@ -16,7 +16,7 @@ from lightning_mi.examples.data.utterances import Recording, Utterance
 
 # A convolutional front end cannot take less.
 _SHORTEST_SECONDS = 0.1
-# Further endings of the formats that soundfile lists; a raw file does not say its sample rate.
+# Further endings of the formats that soundfile lists; a raw file has no sample rate.
 _MORE_EXTENSIONS = {"aif", "aifc", "oga", "opus", "sph"}
 _NO_EXTENSIONS = {"raw"}
 

@@ -34,7 +34,7 @@ def cache_folder(root: Path, settings: dict[str, Any]) -> Path:
 
 
 def write_cache(folder: Path, corpus: Iterable[tuple[Utterance, Int16Array]], about: dict[str, Any]) -> None:
-    """Write ``corpus`` to ``folder``; where another process was faster, its folder stays.
+    """Write ``corpus`` to ``folder``; if another process was faster, its folder stays.
 
     Args:
         folder: As :func:`cache_folder` names it.
@@ -63,7 +63,7 @@ def write_cache(folder: Path, corpus: Iterable[tuple[Utterance, Int16Array]], ab
 
 
 def is_cached(folder: Path) -> bool:
-    """Say whether ``folder`` holds a corpus."""
+    """Whether ``folder`` holds a corpus."""
     return (folder / _INDEX).is_file()
 
 
@@ -92,7 +92,7 @@ def read_cache(folder: Path) -> list[Recording]:
     with (folder / _INDEX).open(encoding="utf-8") as file:
         index = json.load(file)
     if (folder / _AUDIO).stat().st_size != 2 * index["samples"]:
-        raise RuntimeError(f"{folder} is damaged: {_AUDIO} has not the size that {_INDEX} says; delete it")
+        raise RuntimeError(f"{folder} is damaged: the size of {_AUDIO} is not that in {_INDEX}; delete it")
     audio = _MappedAudio(folder / _AUDIO)
     recordings = []
     for entry in index["utterances"]:

@@ -1,4 +1,4 @@
-"""Synthetic speech from eSpeak NG: no download, phones and voices known, several languages."""
+"""Speech synthesised by eSpeak NG: no download, known phones and voices, several languages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_DRAWS = 1000
 class EspeakDataModule(SpeechDataModule):
     """Sentences in several languages and voices, spoken by eSpeak NG and kept on disk.
 
-    ``prepare_data`` synthesises the corpus where it is not on disk yet (some ten seconds for the default
+    ``prepare_data`` synthesises the corpus if it is not on disk yet (some ten seconds for the default
     one) and ``setup`` reads it. Every sentence occurs once, so no text is on both sides of the split.
     Languages and voices take turns; each voice has a rate and a pitch of its own, with a small change from
     utterance to utterance. Utterance ``i`` does not depend on the size of the corpus. ``voice`` in the

@@ -119,7 +119,7 @@ class Engine:
             RuntimeError: The library reports an error.
         """
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"eSpeak NG knows no voice {voice!r}")
+            raise ValueError(f"eSpeak NG has no voice {voice!r}")
         self._lib.espeak_SetParameter(_RATE, rate, 0)
         self._lib.espeak_SetParameter(_PITCH, pitch, 0)
         self._audio.clear()
@@ -131,13 +131,13 @@ class Engine:
         return bytes(self._audio), self._phones()
 
     def _phones(self) -> list[tuple[str, int, int]]:
-        # A mark says where a phone starts; it lasts until the next mark, and a nameless one is a pause.
+        # A mark is the start of a phone; it lasts until the next mark, and a nameless one is a pause.
         last = len(self._audio) * 1000 // (2 * self.sample_rate)
         ends = [start for start, _ in self._marks[1:]] + [last]
         phones = []
         for (start, name), end in zip(self._marks, ends, strict=True):
             symbol = name.strip("ˈˌ-")  # stress belongs to the syllable; "-" marks a reduced vowel
-            if symbol and not symbol.startswith("(") and end > start:  # "(en)" says that another language follows
+            if symbol and not symbol.startswith("(") and end > start:  # "(en)" announces another language
                 phones.append((symbol, start, end))
         return phones
 

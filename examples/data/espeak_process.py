@@ -52,7 +52,7 @@ def speak(requests: Sequence[Request]) -> Iterator[Spoken]:
 
     Raises:
         ImportError: espeakng-loader is not installed.
-        RuntimeError: eSpeak NG fails, or does not know a language; the message says what it answered.
+        RuntimeError: eSpeak NG fails, or does not have a language; the message holds its answer.
     """
     loader = import_extra("espeakng_loader")
     job = {

@@ -10,7 +10,7 @@ def import_extra(name: str) -> Any:
     """Import the optional module ``name``.
 
     Raises:
-        ImportError: It is not installed; the message says what to install.
+        ImportError: It is not installed; the message names what to install.
     """
     try:
         return importlib.import_module(name)

@@ -54,7 +54,7 @@ class LibriSpeechDataModule(SpeechDataModule):
         self.download = download
 
     def prepare_data(self) -> None:
-        """Download what is missing, where ``download`` is set; otherwise check that it is there.
+        """Download what is missing if ``download`` is set; otherwise check that it is there.
 
         Raises:
             ImportError: torchaudio is not installed.
@@ -72,7 +72,7 @@ class LibriSpeechDataModule(SpeechDataModule):
         return self._recordings(self.train_url), self._recordings(self.val_url)
 
     def load_test(self) -> Sequence[Recording] | None:
-        """Return the recordings of the test part, where one is named."""
+        """Return the recordings of the test part, if one is named."""
         return None if self.test_url is None else self._recordings(self.test_url)
 
     def _part(self, url: str, download: bool = False) -> Any:

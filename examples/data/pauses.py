@@ -1,4 +1,4 @@
-"""Where speech is in a recording: its ends without silence, and long recordings cut at their pauses."""
+"""Pauses of recordings: silent ends are removed, and long recordings are cut at their pauses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 FRAME_SECONDS = 0.01
 _BELOW_DB = 35.0  # this far below the loudest frames there is no speech
-_SILENT_DB = -50.0  # re full scale; where the loudest frames are no louder, there is none at all
+_SILENT_DB = -50.0  # re full scale; if the loudest frames are no louder, there is no speech
 _LOUDEST = 95  # percentile of the frames
 _MARGIN_SECONDS = 0.05  # kept before and after the speech: a stop's closure and a word's last breath are quiet
-_PAUSE_SECONDS = 0.3  # over which the level is averaged where a pause is looked for
+_PAUSE_SECONDS = 0.3  # over which the level is averaged to find a pause
 
 
 def utterances_in(

@@ -204,7 +204,7 @@ def sentence(language: str, rng: random.Random) -> str:
 
     Args:
         language: One of ``LANGUAGES``.
-        rng: Where the choices come from; the same state gives the same sentence.
+        rng: Source of the choices; the same state gives the same sentence.
 
     Raises:
         ValueError: There is no grammar for ``language``.

@@ -15,7 +15,7 @@ class SpeechDataModule(LightningDataModule):
     """Speech for self-supervised training: random crops to train on, whole utterances to validate on.
 
     A source implements :meth:`load_recordings` (one corpus, split here by a hash of the utterance ids) or
-    overrides :meth:`load_split` (a corpus that comes with its own split), and :meth:`load_test` where it
+    overrides :meth:`load_split` (a corpus that comes with its own split), and :meth:`load_test` if it
     has a test set.
 
     Batches are ``{"waveforms": (B, T) float32 in [-1, 1], "lengths": (B,) int64, "index": (B,) int64}``;
@@ -27,12 +27,12 @@ class SpeechDataModule(LightningDataModule):
         crop_seconds: Length of the training crops in seconds; shorter utterances stay as they are.
         val_fraction: Expected part of the utterances that goes to validation, from 0 to 1.
         num_workers: Worker processes of each data loader.
-        seed: Settles the split between training and validation.
+        seed: Seed of the split between training and validation.
 
     Attributes:
         train_dataset: The training set, after :meth:`setup`.
         val_dataset: The validation set, after :meth:`setup`.
-        test_dataset: The source's test set, or the validation set where it has none.
+        test_dataset: The source's test set, or the validation set if it has none.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -122,7 +122,7 @@ class SpeechDataModule(LightningDataModule):
         return self._loader(self.val_dataset)
 
     def test_dataloader(self) -> DataLoader[Example]:
-        """Whole test utterances, in order; the validation set where the source has no test set."""
+        """Whole test utterances, in order; the validation set if the source has no test set."""
         return self._loader(self.test_dataset)
 
     def _loader(self, dataset: SpeechDataset, train: bool = False) -> DataLoader[Example]:

@@ -31,9 +31,9 @@ class Transcribed:
 
     Attributes:
         waveform: ``(T,)`` float32 at 16 kHz.
-        text: What is said.
+        text: Transcript.
         language: A key of :data:`VOICES`.
-        speaker: Who says it.
+        speaker: Name of the speaker.
     """
 
     waveform: Tensor
@@ -43,7 +43,7 @@ class Transcribed:
 
 
 def find_phones(recordings: Sequence[Transcribed]) -> list[tuple[Phone, ...]]:
-    """The phones of each recording, in IPA; none where its words are not credible, because other words of the same
+    """The phones of each recording, in IPA; none if its words are not credible, because other words of the same
     length come as close in one of twenty recordings.
 
     Raises:

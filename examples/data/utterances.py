@@ -17,7 +17,7 @@ Phone = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is known about one utterance; a field is empty where the source does not say.
+    """What is known about one utterance; a field is empty if the source does not have it.
 
     Attributes:
         id: A name that stays the same wherever the corpus lies and however large it is.

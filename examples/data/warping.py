@@ -19,7 +19,7 @@ def warp(costs: Any) -> tuple[Any, float]:
         costs: ``(N, M)``, cost of every row with every column.
 
     Returns:
-        The path, ``(L, 2)`` int64 rows and columns, and its mean cost: the sum over N + M. Where one side is more
+        The path, ``(L, 2)`` int64 rows and columns, and its mean cost: the sum over N + M. If one side is more
         than about twice as long there is no path: ``(0, 2)``, and infinity.
 
     Example:

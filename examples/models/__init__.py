@@ -2,7 +2,7 @@
 
 - :class:`HuBERTModule`: masked prediction of k-means targets (HuBERT), on torchaudio's model.
 - :class:`APCModule`: autoregressive predictive coding, a recurrent network that predicts log-mel frames.
-- :class:`CPCModule`: contrastive predictive coding, which tells the frames to come from others.
+- :class:`CPCModule`: contrastive predictive coding, which distinguishes future frames from others.
 
 All read batches ``{"waveforms": (B, T) float32, "lengths": (B,) int64}`` and need torchaudio, which comes
 with the ``examples`` extra. The classes are imported on first use.

@@ -15,7 +15,7 @@ class FrontEnd(nn.Module):
     """Frame features standardised by the mean and standard deviation of a corpus.
 
     The statistics belong to the corpus and not to the utterance, so that a segment encoded alone gets the
-    features that it has inside its utterance. A subclass says what the frames are (:meth:`frames`).
+    features that it has inside its utterance. A subclass defines the frames (:meth:`frames`).
 
     Args:
         dim: number of features in a frame.

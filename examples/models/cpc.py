@@ -1,4 +1,4 @@
-"""Contrastive predictive coding (CPC): tell the frames to come from other frames."""
+"""Contrastive predictive coding (CPC): distinguish future frames from other frames."""
 
 from typing import Literal
 
@@ -19,12 +19,12 @@ class CPCModule(pl.LightningModule):
     arXiv:1807.03748), on log-mel frames in the place of the waveform, for two CPU cores.
 
     A convolution of two frames makes local features z (50 a second), a GRU sums up the past of them as c, and for
-    each of ``horizon`` steps ahead a linear map of c tells the true z from others. The loss is InfoNCE,
+    each of ``horizon`` steps ahead a linear map of c distinguishes the true z from others. The loss is InfoNCE,
     ``-log exp(s+) / (exp(s+) + sum exp(s-))`` with ``s = z W_k c / sqrt(D)``, in nats, its mean over the steps and
     the frames that lie in the utterances. Logs ``train/loss`` and ``val/loss``.
 
-    Where negatives come from decides what is learnt: what all frames of an utterance share (the channel, the
-    voice) cannot tell frames ``"within"`` one utterance apart, and tells those ``"across"`` utterances apart.
+    The source of the negatives decides what is learnt. What all frames of an utterance share (channel, speaker)
+    does not distinguish frames ``"within"`` one utterance, but does distinguish frames ``"across"`` utterances.
 
     Args:
         n_mels: mel bands of the input.
@@ -147,7 +147,7 @@ class CPCModule(pl.LightningModule):
         return loss / horizon
 
     def _others(self, z: Tensor, real: Tensor, draw: bool) -> tuple[Tensor, Tensor]:
-        """For each utterance frames (B, M, dim) to tell the true one from, and which are allowed (B, M)."""
+        """For each utterance the negative frames (B, M, dim), and which are allowed (B, M)."""
         if self.negatives == "within":
             return z, real
         batch, frames = real.shape

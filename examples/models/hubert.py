@@ -73,7 +73,7 @@ class HuBERTModule(pl.LightningModule):
         total_steps: step at which it has fallen to zero, or None to stay.
         weight_decay: AdamW's weight decay.
         fit_utterances: training waveforms on which the clusters are fitted.
-        seed: of k-means, of the choice of those waveforms and of the validation masks.
+        seed: seed of k-means, of the choice of those waveforms and of the validation masks.
 
     Raises:
         ValueError: if ``mask_prob`` or ``feature_grad_mult`` is out of range or a size is not positive.

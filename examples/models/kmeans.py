@@ -19,7 +19,7 @@ class KMeansTargets(FrontEnd):
 
     13 coefficients with their first and second differences, clustered by k-means (Hsu et al. 2021,
     arXiv:2106.07447, segment IV-B); windows of 25 ms, each dimension standardised over the corpus. Frame
-    ``t`` is centred where the receptive field of the encoder's frame ``t`` is.
+    ``t`` is centred on the receptive field of the encoder's frame ``t``.
 
     Args:
         num_classes: number of clusters.
@@ -77,7 +77,7 @@ class KMeansTargets(FrontEnd):
         count = self.num_frames(samples)
         if count == 0:
             return waveforms.new_zeros(batch, 0, len(self.mean))
-        # Pad (or, where negative, crop) so that windows and receptive fields share their centres.
+        # Pad (or, if negative, crop) so that windows and receptive fields share their centres.
         left = (self.n_fft - self.receptive_field) // 2
         right = self.n_fft + self.hop * (count - 1) - samples - left
         mfcc: Tensor = self.mfcc(F.pad(waveforms, (left, right)))

@@ -1,4 +1,4 @@
-"""The configs compose, build what they name, and say the callback's own defaults."""
+"""The configs compose, build what they name, and list the callback's own defaults."""
 
 import inspect
 import subprocess
@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class, instantiate
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.setting import FOR_SPEECH, THE_PAPERS, Setting
+from lightning_mi.arguments import PAPER, SPEECH, Preset
 
 CONFIGS = Path(str(resources.files("lightning_mi.configs")))
 GROUPS = ("callbacks", "data", "model", "trainer", "logger", "experiment")
@@ -41,7 +41,7 @@ def test_every_choice_composes_and_names_real_arguments(group, name):
         assert any(p.kind == p.VAR_KEYWORD for p in accepted.values()) or named <= accepted.keys(), node._target_
 
 
-def test_the_callbacks_config_says_every_argument_and_its_default():
+def test_the_callbacks_config_lists_every_argument_and_its_default():
     config = composed("callbacks=mi_bound").callbacks.mi_bound
     defaults = {
         name: parameter.default
@@ -54,22 +54,22 @@ def test_the_callbacks_config_says_every_argument_and_its_default():
 
 
 @pytest.mark.parametrize(
-    ("name", "setting", "others"),
+    ("name", "preset", "others"),
     [
-        ("mi_bound", FOR_SPEECH, {}),
-        ("mi_bound_phonetic", FOR_SPEECH, {"gap_seconds": ["near", "far"]}),
-        ("mi_bound_voice", FOR_SPEECH._replace(pooling="mean"), {"segment_seconds": 1.0}),
-        ("mi_bound_paper", THE_PAPERS, {}),
+        ("mi_bound", SPEECH, {}),
+        ("mi_bound_phonetic", SPEECH, {"gap_seconds": ["near", "far"]}),
+        ("mi_bound_voice", SPEECH._replace(pooling="mean"), {"segment_seconds": 1.0}),
+        ("mi_bound_paper", PAPER, {}),
     ],
 )
-def test_settings_of_the_model_selection(name, setting, others):
+def test_presets_of_the_model_selection(name, preset, others):
     config = composed(f"callbacks={name}").callbacks
     assert set(config) == {"mi_bound"}
     plain = composed("callbacks=mi_bound").callbacks.mi_bound
     differing = {key: value for key, value in config.mi_bound.items() if value != plain[key]}
-    assert {key: value for key, value in differing.items() if key not in Setting._fields} == others
-    made = instantiate(config.mi_bound)
-    assert Setting(made.pooling, made.quantizer, made._sampler.channels) == setting
+    assert {key: value for key, value in differing.items() if key not in Preset._fields} == others
+    arguments = instantiate(config.mi_bound).arguments
+    assert Preset(arguments.pooling, arguments.quantizer, arguments.channels) == preset
 
 
 def test_overrides_reach_the_callback():
@@ -79,9 +79,9 @@ def test_overrides_reach_the_callback():
         "callbacks.mi_bound.layers=[a,b.*]",
     )
     callback = instantiate(config.callbacks.mi_bound)
-    assert callback.num_clusters == 256
-    assert [gap.name for gap in callback._sampler.gaps] == ["near", "far", "0.3"]
-    assert list(callback.layers) == ["a", "b.*"]
+    assert callback.arguments.num_clusters == 256
+    assert [gap.name for gap in callback.sampler.gaps] == ["near", "far", "0.3"]
+    assert list(callback.arguments.layers) == ["a", "b.*"]
 
 
 def test_unknown_names_are_errors():
@@ -105,7 +105,7 @@ def main(config):
     print(lightning_mi.__file__)
     for group in ("data", "model"):
         print(hydra.utils.get_class(config[group]._target_).__name__)
-    print(instantiate(config.callbacks)["mi_bound"].num_clusters)
+    print(instantiate(config.callbacks)["mi_bound"].arguments.num_clusters)
 main()
 """
 MINE = """

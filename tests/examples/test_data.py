@@ -213,7 +213,7 @@ def test_espeak_arguments(tmp_path: Path) -> None:
 def test_espeak_engine_reports_its_errors() -> None:
     from lightning_mi.examples.data.espeak_process import Request, speak
 
-    with pytest.raises(RuntimeError, match="knows no voice 'xx"):
+    with pytest.raises(RuntimeError, match="has no voice 'xx"):
         list(speak([Request("hello", "xx+m1", 160, 50)]))
 
 

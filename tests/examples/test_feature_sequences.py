@@ -1,4 +1,4 @@
-"""The example of sequences that are no sound."""
+"""The example of feature sequences."""
 
 import lightning.pytorch as pl
 import pytest
@@ -35,14 +35,14 @@ def test_recordings_differ_in_their_rhythm_alone():
     assert torch.corrcoef(torch.stack([loudness, peaks]))[0, 1].abs() < 0.15
 
 
-def test_runs(capsys):
+def test_every_recording_gives_a_pair_and_a_line_is_printed(capsys):
     logged = run(100, epochs=1)
     assert logged["mi_bound/pairs"] == 100
     assert "nats" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_rises():
+def test_the_bound_rises_far_above_the_input_baseline():
     logged = run(1000, epochs=4)
     assert logged["mi_bound/input"] < 0.05
     assert logged["val/mi_bound"] > 1.0

@@ -25,7 +25,7 @@ def run(folder, epochs, check_every=1, **data):
     return trainer.callback_metrics
 
 
-def test_runs(tmp_path, capsys):
+def test_one_epoch_logs_pairs_and_a_loss_and_prints_a_line(tmp_path, capsys):
     logged = run(tmp_path, 1, utterances=120, batch_size=16)
     assert logged["mi_bound/pairs"] > 50
     assert logged["train/contrastive"] < 5
@@ -33,7 +33,7 @@ def test_runs(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_what_neighbours_share_rises(tmp_path):
+def test_the_bound_of_adjacent_frames_rises_above_that_of_distant_ones(tmp_path):
     logged = run(tmp_path, 6, check_every=6)
     assert logged["val/mi_bound"] > 0.25
     assert logged["val/mi_bound"] > logged["mi_bound/gap_far/bound"] + 0.2
