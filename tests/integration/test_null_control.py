@@ -84,7 +84,7 @@ def test_exact_copies_are_one_utterance():
 
 def test_a_few_copies_are_no_warning(monkeypatch):
     told = []
-    monkeypatch.setattr("lightning_mi.callback.rank_zero_info", told.append)
+    monkeypatch.setattr("lightning_mi.reporting.messages.rank_zero_info", told.append)
     logged, said = validate(torch.cat([CLEAN, copies(CLEAN[:6])]))
     assert logged["mi_bound/null"] <= 3 * logged["mi_bound/null_stderr"]
     assert not said
