@@ -414,9 +414,7 @@ class MIBoundCallback(Callback):
         self._update_monitors(trainer, 0.0)
 
     def _update_monitors(self, trainer: Trainer, value: float) -> None:
-        """What early stopping, checkpointing and schedulers see if nothing is logged: a missing value would end
-        the
-        run."""
+        """Show ``value`` to early stopping, checkpointing and schedulers: a missing value would end the run."""
         log_name = self.arguments.log_name
         monitors = [getattr(each, "monitor", None) for each in trainer.callbacks]  # type: ignore[attr-defined]
         monitors += [config.monitor for config in trainer.lr_scheduler_configs]

@@ -62,8 +62,8 @@ def mi_bound(
     Raises:
         TypeError: If an embedding is not floating-point, or ``groups`` not integer.
         ValueError: If a shape is wrong, N differs, a value is not finite, there is one group only, or
-            ``num_clusters`` is below 1 or above the number of rows to fit on, there is no such ``quantizer``
-            or ``probe``, or ``start`` is of other groups, another ``num_clusters`` or another ``seed``.
+            ``num_clusters`` is below 1 or above the number of rows to fit on, or there is no such
+            ``quantizer`` or ``probe``.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833, made held out (Barber and Agakov, "The IM algorithm",

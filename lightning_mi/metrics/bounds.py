@@ -30,7 +30,7 @@ class MIBound(BoundMetric):
     - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (an utterance, a
       speaker) never stand on both sides of the split. Without it each row is its own group.
     - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, an identity of each pair. With it the order of
-    the updates and the number of processes do not change the value either.
+      the updates and the number of processes do not change the value either.
 
     As output of ``compute`` the metric returns:
 
@@ -123,8 +123,7 @@ class LabeledMIBound(BoundMetric):
     - ``groups`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64; rows of one group (the utterance or the
       speaker of a frame) never stand on both sides of the split. Without it each row is its own group.
     - ``keys`` (:class:`~torch.Tensor`, optional): ``(B,)`` int64, an identity of each row. With it the order of
-    the
-      updates and the number of processes do not change the value.
+      the updates and the number of processes do not change the value.
 
     As output of ``compute`` the metric returns:
 

@@ -1,18 +1,14 @@
-from collections import namedtuple
+"""One call of a model, with the outputs of its layers."""
 
 import lightning.pytorch as pl
 import pytest
 import torch
 import torchaudio
-import transformers
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutput
 
 from lightning_mi.embedding.discovery import find_encoder
-from lightning_mi.embedding.outputs import frames_in_output
-from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.structure import UnknownStructureError
-from tests.helpers.library_models import SMALL_WAV2VEC2, hubert_pretrain, transformers_config
+from tests.helpers.library_models import SMALL_WAV2VEC2
 
 WAVES = torch.randn(3, 2000)
 
@@ -45,86 +41,6 @@ def output_of(encoder, waves=WAVES):
     return encoder(waves)[name]
 
 
-@pytest.mark.parametrize("make", [wav2vec2, lambda: wav2vec2(aux=7), hubert_pretrain])
-def test_torchaudio_models_anywhere_inside(make):
-    model = make().eval()
-    module = Wraps(proj=nn.Linear(3, 3), holder=nn.Sequential(model)).eval()
-    inner = getattr(model, "wav2vec2", model)
-    expected = inner.extract_features(WAVES)[0][-1]
-    for waves in (WAVES, WAVES[:, None]):
-        torch.testing.assert_close(output_of(find_encoder(module), waves), expected)
-    assert expected.shape[-1] == 16
-
-
-@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM", "Data2VecAudio"])
-@pytest.mark.parametrize("head", ["Model", "ForCTC"])
-def test_transformers_models_anywhere_inside(kind, head):
-    model = getattr(transformers, f"{kind}{head}")(transformers_config(kind)).eval()
-    module = Wraps(model=model).eval()
-    expected = model.base_model(WAVES).last_hidden_state
-    torch.testing.assert_close(output_of(find_encoder(module), WAVES[:, None]), expected)
-
-
-def test_transformers_pretraining_head_is_left_out():
-    model = transformers.Wav2Vec2ForPreTraining(transformers_config("Wav2Vec2")).eval()
-    assert output_of(find_encoder(Wraps(model=model))).shape[-1] == 16
-
-
-def test_transformers_models_of_features():
-    features = torch.randn(3, 40, 20)
-    config = transformers.Wav2Vec2BertConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        feature_projection_input_dim=20,
-        add_adapter=False,
-    )
-    model = transformers.Wav2Vec2BertModel(config).eval()
-    encoder = find_encoder(Wraps(holder=nn.Sequential(model)), of_features=True)
-    torch.testing.assert_close(output_of(encoder, features), model(features).last_hidden_state)
-    config = transformers.Speech2TextConfig(
-        vocab_size=9,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        input_feat_per_channel=20,
-        conv_channels=16,
-    )
-    model = transformers.Speech2TextForConditionalGeneration(config).eval()
-    encoder = find_encoder(Wraps(model=model), of_features=True)  # its encoder: the decoder wants words
-    torch.testing.assert_close(output_of(encoder, features), model.model.encoder(features).last_hidden_state)
-
-
-def test_models_of_waveforms_are_not_asked_for_features():
-    features = torch.randn(3, 1, 2000)  # one feature is no channel
-    module = Wraps(teacher=wav2vec2(), hubert=transformers.HubertModel(transformers_config("Hubert")))
-    with pytest.raises(
-        ValueError, match=r"how to embed feature sequences.*no transformers model of `input_features`"
-    ):
-        find_encoder(module, of_features=True)
-    encoder = find_encoder(module, embed=lambda x: x.mT, of_features=True)
-    assert torch.equal(output_of(encoder, features), features.mT)
-
-
-def test_the_model_in_training_is_chosen():
-    teacher, student = wav2vec2().eval().requires_grad_(False), wav2vec2().eval()
-    encoder = find_encoder(Wraps(teacher=teacher, student=student))
-    assert encoder.name == "`student`"
-    torch.testing.assert_close(output_of(encoder), student.extract_features(WAVES)[0][-1])
-    assert find_encoder(Wraps(teacher=teacher)).name == "`teacher`"
-
-
-def test_compiled_model_is_found():
-    model = wav2vec2().eval()
-    encoder = find_encoder(Wraps(model=torch.compile(model, backend="eager")))
-    torch.testing.assert_close(output_of(encoder), model.extract_features(WAVES)[0][-1])
-
-
 def test_forward_keeps_the_shape_of_the_batch():
     shapes = []
 
@@ -139,48 +55,6 @@ def test_forward_keeps_the_shape_of_the_batch():
     assert shapes == [(3, 2000), (3, 1, 2000)]
 
 
-@pytest.mark.parametrize(
-    ("embed", "factor"),
-    [
-        ("net", 1),
-        ("encode", 2),
-        ("forward", 1),
-        (lambda x: 3 * torch.ones(len(x), 6), None),
-        (lambda module, x: module.encode(x), 2),
-        (lambda x, scale=2: torch.ones(len(x), 6), None),
-        (lambda *args: torch.ones(len(args[0]), 6), None),
-        (nn.Linear(2000, 6), None),
-    ],
-)
-def test_embed(embed, factor):
-    module = Embeds()
-    output = output_of(find_encoder(module, embed))
-    assert output.shape == (3, 6)
-    if factor is not None:
-        torch.testing.assert_close(output, factor * module(WAVES))
-
-
-@pytest.mark.parametrize(
-    ("module", "embed", "error", "message"),
-    [
-        (
-            Embeds(),
-            "nett",
-            ValueError,
-            r"`embed` must name a submodule or a method of Embeds, got 'nett'.*nearest.*net",
-        ),
-        (Embeds(), "net.wieght", ValueError, r"got 'net.wieght'"),
-        (Embeds(), "constant", TypeError, r"got 'constant', a int"),
-        (Embeds(), 5, TypeError, r"`embed` must be a dotted name or a callable, got 5"),
-        (Embeds(), lambda a, b, c: a, TypeError, r"3 required arguments"),
-        (Wraps(net=nn.Linear(3, 3)), None, ValueError, r"Cannot tell how to embed.*Pass `embed=`"),
-    ],
-)
-def test_bad_embed_is_named(module, embed, error, message):
-    with pytest.raises(error, match=message):
-        find_encoder(module, embed)
-
-
 def test_a_forward_that_wants_more_is_named():
     class WantsMore(Embeds):
         def forward(self, x, lengths):
@@ -188,19 +62,6 @@ def test_a_forward_that_wants_more_is_named():
 
     with pytest.raises(UnknownStructureError, match=r"Calling `forward`.*missing 1 required.*Pass `embed=`"):
         find_encoder(WantsMore())(WAVES)
-
-
-def test_layers_by_name_glob_and_all():
-    model = hubert_pretrain().eval()
-    module = Wraps(model=model)
-    expected, _ = model.wav2vec2.extract_features(WAVES)
-    prefix = "model.wav2vec2.encoder.transformer.layers"
-    for layers in ("all", f"{prefix}.?", f"{prefix}.*", [f"{prefix}.0", f"{prefix}.1"]):
-        encoder = find_encoder(module, layers=layers)
-        assert encoder.layer_names == (f"{prefix}.0", f"{prefix}.1")
-        for frames, reference in zip(encoder(WAVES).values(), expected, strict=True):
-            torch.testing.assert_close(frames, reference)
-    assert all(not m._forward_hooks for m in module.modules())
 
 
 def test_hooks_are_removed_after_an_error():
@@ -211,85 +72,8 @@ def test_hooks_are_removed_after_an_error():
     assert not module.net._forward_hooks
 
 
-@pytest.mark.parametrize(
-    ("layers", "error", "message"),
-    [
-        ("nett", ValueError, r"`layers` must name submodules of Embeds, got 'nett'.*nearest names are: net"),
-        (["net", "x*"], ValueError, r"got 'x\*'"),
-        ([3], TypeError, r"got 3"),
-        ([], ValueError, r"empty list"),
-        ("all", ValueError, r"finds no list of blocks"),
-    ],
-)
-def test_bad_layers_are_named(layers, error, message):
-    with pytest.raises(error, match=message):
-        find_encoder(Embeds(), layers=layers)
-
-
 def test_a_layer_that_is_not_run_is_named():
     module = Embeds()
     module.unused = nn.Linear(2, 2)
     with pytest.raises(UnknownStructureError, match=r"`layers` names \['unused'\], which `forward` does not run"):
         find_encoder(module, layers=["net", "unused"])(WAVES)
-
-
-FRAMES = torch.randn(3, 7, 4)
-Named = namedtuple("Named", ["loss", "z"])
-
-
-@pytest.mark.parametrize(
-    "output",
-    [
-        FRAMES,
-        [torch.zeros(3, 7, 4), FRAMES],
-        (torch.zeros(3, 7, 4), FRAMES),
-        (FRAMES, torch.tensor([7, 7, 6])),
-        (FRAMES, None),
-        ([torch.zeros(3, 7, 4), FRAMES], torch.tensor([7, 7, 6])),
-        (torch.tensor(0.5), [torch.zeros(3, 7, 4), FRAMES]),
-        (FRAMES, torch.randn(3, 4)),
-        BaseModelOutput(last_hidden_state=FRAMES, hidden_states=(torch.zeros(3, 7, 4),) * 3),
-        BaseModelOutput(hidden_states=(torch.zeros(3, 7, 4), FRAMES)),
-        {"loss": torch.tensor(1.0), "features": FRAMES, "logits": torch.randn(3, 7, 30)},
-        {"loss": torch.tensor(1.0), "whatever": FRAMES},
-        Named(torch.tensor(1.0), FRAMES),
-    ],
-)
-def test_outputs(output):
-    assert torch.equal(frames_in_output(output, 3), FRAMES)
-
-
-@pytest.mark.parametrize("output", [torch.randn(3, 4), (torch.randn(3, 4), torch.tensor([1, 2, 3]))])
-def test_pooled_outputs(output):
-    assert frames_in_output(output, 3).shape == (3, 4)
-
-
-@pytest.mark.parametrize(
-    ("output", "shown"),
-    [
-        (torch.randn(2, 7, 4), r"a tensor of shape \(2, 7, 4\), torch.float32"),
-        (torch.randn(3, 7, 4, 2), r"shape \(3, 7, 4, 2\)"),
-        (torch.ones(3, 7, dtype=torch.long), r"torch.int64"),
-        ((torch.randn(3, 7, 4), torch.randn(3, 7, 30)), r"a tuple of \(a tensor of shape \(3, 7, 4\)"),
-        ({"a": "b"}, r"{'a': a str}"),
-        (None, r"a NoneType"),
-        ([], r"a list of \(\)"),
-    ],
-)
-def test_what_cannot_be_told_is_shown(output, shown):
-    encoder = find_encoder(Embeds(), embed=lambda x: output)
-    with pytest.raises(UnknownStructureError, match=shown) as raised:
-        encoder(WAVES)
-    assert "Pass `embed=`" in str(raised.value)
-
-
-def test_pooling_against_a_loop():
-    frames = torch.randn(4, 3, 5, 2, dtype=torch.bfloat16)
-    mean, boundary = pool(frames, "mean"), pool(frames, "boundary")
-    assert mean.dtype == boundary.dtype == torch.float32
-    for row in range(4):
-        for segment in range(3):
-            edge = frames[row, segment, -1 if segment == 0 else 0]
-            assert torch.equal(boundary[row, segment], edge.float())
-            torch.testing.assert_close(mean[row, segment], frames[row, segment].float().mean(dim=0))
-    assert torch.equal(pool(frames[:, :, 0], "mean"), frames[:, :, 0].float())

@@ -61,22 +61,6 @@ def test_structures(batch):
     assert groups is None
 
 
-def test_mask_is_believed_over_zeros():
-    waves = WAVES.clone()
-    waves[1, 300:] = 0  # silence that is not padding
-    assert waveforms_in_batch({"input_values": waves, "attention_mask": MASK}).lengths.tolist() == LENGTHS.tolist()
-    assert waveforms_in_batch({"input_values": waves}).lengths.tolist() == [1000, 300, 800]
-
-
-def test_labels_are_not_lengths():
-    batch = (torch.randn(B, T), torch.tensor([7, 3, 12]))
-    assert waveforms_in_batch(batch).lengths.tolist() == [T] * B
-
-
-def test_all_zeros_have_no_length():
-    assert waveforms_in_batch(torch.zeros(2, T)).lengths.tolist() == [0, 0]
-
-
 @pytest.mark.parametrize(
     ("batch", "shown"),
     [
@@ -95,16 +79,6 @@ def test_what_cannot_be_told_is_shown(batch, shown):
         waveforms_in_batch(batch)
     assert "batch_to_waveforms=" in str(raised.value)
     assert isinstance(raised.value, ValueError)
-
-
-def test_long_structures_are_cut():
-    with pytest.raises(UnknownStructureError, match="and 80 more"):
-        waveforms_in_batch({str(i): i for i in range(100)})
-
-
-def test_left_padding_is_refused():
-    with pytest.raises(UnknownStructureError, match="mask of padding"):
-        waveforms_in_batch({"input_values": WAVES, "attention_mask": MASK.flip(1)})
 
 
 def test_own_function_may_give_less_or_more():
@@ -175,11 +149,6 @@ def test_structures_of_sequences(batch, time_dim):
     assert torch.equal(found * MASK_OF_FRAMES[..., None], SEQUENCES)
     assert torch.equal(lengths, FRAMES)
     assert groups is None
-
-
-def test_labels_that_reach_up_to_the_number_of_frames_are_not_lengths():
-    batch = (torch.randn(B, 90, F), torch.tensor([90, 3, 12]))
-    assert waveforms_in_batch(batch, Layout(1)).lengths.tolist() == [90] * B
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Interrupted and resumed: the curve goes on as if nothing had happened."""
 
 import warnings
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -9,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_mi import MIBoundCallback
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
-from tests.helpers.run_callback import PAPER
+from tests.helpers.run_callback import PAPER, run_callback
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 EPOCHS = 6
@@ -116,3 +117,35 @@ def test_the_state_is_plain(weights_only, tmp_path):
     states = torch.load(tmp_path / "epoch=0.ckpt", weights_only=weights_only)["callbacks"]
     ours = {key for key in states if key.startswith("MIBoundCallback")}
     assert len(ours) == 2
+
+
+def test_a_state_of_the_last_development_version_continues(tmp_path):
+    """Written by the build cfd233d after two epochs on the utterances of `fit`'s first 100, with ``channels="own"``."""
+    state = torch.load(Path(__file__).parent.parent / "data/callback_state_cfd233d.pt", weights_only=True)
+    assert state["settings"]["channels"] == "own"
+    one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, pooling="mean")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        one.load_state_dict(state)
+    assert not [each for each in caught if "MIBoundCallback" in str(each.message)]
+    assert [validation.epoch for validation in one.history] == [0, 1]
+    assert one.history.best.primary.bound == pytest.approx(state["memory"]["best"]["bound"], abs=1e-4)
+    assert one.state_dict()["memory"]["history"] == state["memory"]["history"]
+    fit(tmp_path, [one], epochs=1)  # a new run forgets it
+    assert [validation.epoch for validation in one.history] == [0]
+
+
+def test_gain_is_measured_against_the_best_of_the_last_development_version():
+    state = torch.load(Path(__file__).parent.parent / "data/callback_state_cfd233d.pt", weights_only=True)
+    state["memory"]["best"]["totals"] = state["memory"]["best"]["totals"] - 1.0  # one nat less in every group
+
+    class Loads(pl.Callback):
+        """Restores the state as a resume does, after ``setup``."""
+
+        def on_fit_start(self, trainer, pl_module):
+            one.load_state_dict(state)
+
+    one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, pooling="mean")
+    run = run_callback(data=utterances(100), fn="fit", callback=one, callbacks=[Loads()])
+    before = state["memory"]["best"]["bound"] - 1.0
+    assert run.logged["mi_bound/gain"] == pytest.approx(run.bound - before, abs=0.05)

@@ -1,0 +1,17 @@
+import torch
+
+from lightning_mi.embedding.pooling import pool
+
+WAVES = torch.randn(3, 2000)
+
+
+def test_pooling_against_a_loop():
+    frames = torch.randn(4, 3, 5, 2, dtype=torch.bfloat16)
+    mean, boundary = pool(frames, "mean"), pool(frames, "boundary")
+    assert mean.dtype == boundary.dtype == torch.float32
+    for row in range(4):
+        for segment in range(3):
+            edge = frames[row, segment, -1 if segment == 0 else 0]
+            assert torch.equal(boundary[row, segment], edge.float())
+            torch.testing.assert_close(mean[row, segment], frames[row, segment].float().mean(dim=0))
+    assert torch.equal(pool(frames[:, :, 0], "mean"), frames[:, :, 0].float())
