@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_mi.hashing import content_hash, mix, uniform
 
@@ -45,8 +47,23 @@ def test_content_hash_tells_small_changes_apart():
     assert len(content_hash(x, torch.full((301,), 300)).unique()) == 301
 
 
-def test_content_hash_of_large_batches_in_parts(monkeypatch):
-    x, lengths = torch.randn(7, 400), torch.full((7,), 400)
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(0, 30), st.randoms(use_true_random=False))
+def test_content_hash_depends_on_the_values_alone(lengths, padding, random):
+    """Neither on what stands behind a row, nor on its place in the batch, nor on the batch."""
+    generator = torch.Generator().manual_seed(random.randint(0, 2**31))
+    x, lengths = torch.randn(len(lengths), 40, generator=generator), torch.tensor(lengths)
     whole = content_hash(x, lengths)
-    monkeypatch.setattr("lightning_mi.hashing._HASH_CHUNK", 900)
-    assert torch.equal(content_hash(x, lengths), whole)
+    padded = torch.cat([x, torch.randn(len(x), padding, generator=generator)], dim=1)
+    padded = torch.where(torch.arange(40 + padding) < lengths[:, None], padded, 7.0)
+    order = list(range(len(x)))
+    random.shuffle(order)
+    assert torch.equal(content_hash(padded[order], lengths[order]), whole[order])
+    for row in range(len(x)):
+        assert torch.equal(content_hash(x[row : row + 1], lengths[row : row + 1])[0], whole[row])
+
+
+def test_content_hash_of_a_batch_that_is_hashed_in_parts():
+    x, lengths = torch.randn(3, 1 << 20), torch.tensor([1 << 20, 5, 1 << 19])
+    alone = torch.cat([content_hash(x[row : row + 1], lengths[row : row + 1]) for row in range(3)])
+    assert torch.equal(content_hash(x, lengths), alone)

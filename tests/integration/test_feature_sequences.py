@@ -9,13 +9,11 @@ from torch.utils.data import DataLoader
 
 from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.controls.input_baseline import frame_statistics
-from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from lightning_mi.ranking.rank import rank_models
-from lightning_mi.validation.epoch import ValidationEpoch
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
 from tests.helpers.run_callback import PAPER
 from tests.helpers.speech import SAMPLE_RATE, utterances
@@ -159,35 +157,3 @@ def test_models_of_sequences_are_ranked():
     bounds = {each.name: each.bound for each in ranking.models}
     assert bounds["gru"] == pytest.approx(validate()[0]["val/mi_bound"], abs=1e-5)
     assert next(iter(bounds)) == "gru"
-
-
-class InStep:
-    """A strategy whose processes call the model in step."""
-
-    in_lockstep = True
-
-    def __init__(self, module):
-        self.module = module
-
-    def __call__(self, call, x):
-        return call(x)
-
-
-def test_calls_in_step_are_made_where_there_is_nothing_to_encode():
-    module = OfFrames()
-    sampler = SegmentSampler(0.5, parse_gaps("near"), RATE, seed=0, layout=Layout(1))
-    encoder = find_encoder(module, of_features=True)
-
-    def fails(batch):
-        raise ValueError("odd file")
-
-    epoch = ValidationEpoch(encoder, InStep(module), sampler, "mean", (), None, None, 100, seed=0)
-    SHAPES.clear()
-    epoch.add(X[:4, :20], lambda batch: Waveforms(batch, torch.full((4,), 20)))  # too short
-    epoch.add(X, fails)
-    assert SHAPES == [(16, 32), (16, 32)]
-    assert "odd file" in str(epoch.error)
-    # At the first batch no process knows how many features there are: the reason is raised, not a wrong shape's.
-    epoch = ValidationEpoch(encoder, InStep(module), sampler, "mean", (), None, None, 100, seed=0)
-    with pytest.raises(ValueError, match="odd file"):
-        epoch.add(X, fails)

@@ -130,7 +130,7 @@ class Counts(MIBoundCallback):
 
     def on_validation_epoch_end(self, trainer, pl_module):
         super().on_validation_epoch_end(trainer, pl_module)
-        self.values += self.log_name in trainer.callback_metrics
+        self.values += self.arguments.log_name in trainer.callback_metrics
 
 
 def loaders():
