@@ -233,13 +233,14 @@ class MIBoundCallback(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The settings, so that a resumed run can tell whether its curve continues, and the run state: less than
         100 KiB of plain values and tensors."""
-        return {"settings": self.arguments.settings(), "memory": self._state.state()}
+        return {"settings": self.arguments.settings(), "run": self._state.state()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the run state, and warn if the checkpoint's settings differ: values cannot be compared then."""
-        if "memory" in state_dict:
-            self._state = RunState.from_state(state_dict["memory"])
+        run = state_dict.get("run", state_dict.get("memory"))  # as development versions called it
+        if run is not None:
+            self._state = RunState.from_state(run)
         before = state_dict.get("settings", {})
         changed = [
             f"`{name}` was {before[name]!r} and is {value!r}"

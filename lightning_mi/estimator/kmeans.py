@@ -92,8 +92,8 @@ def _seeded(points: Tensor, num_clusters: int, seed: int) -> Tensor:
         return seed_centers(points, num_clusters, seed)
     # Drawn on the host: the same on every device.
     noise = torch.randn(dim, _PCA_DIM, generator=torch.Generator().manual_seed(seed)).to(points.device)
-    sketch = points @ torch.linalg.qr(points.T @ (points @ noise)).Q
-    _, member_of = lloyd(sketch, seed_centers(sketch, num_clusters, seed), _MOST_ITERATIONS)
+    leading = points @ torch.linalg.qr(points.T @ (points @ noise)).Q
+    _, member_of = lloyd(leading, seed_centers(leading, num_clusters, seed), _MOST_ITERATIONS)
     return _means(points, member_of, num_clusters)
 
 

@@ -17,18 +17,6 @@ from tests.helpers.models import TinySpeechModel, quiet_trainer
 from tests.helpers.run_callback import PAPER, mi_callback, validate
 from tests.helpers.speech import utterances
 
-DETAILS = (
-    "stderr",
-    "entropy",
-    "cross_entropy",
-    "ceiling",
-    "active_clusters",
-    "pairs",
-    "skipped",
-    "seconds",
-)
-
-
 RATE = 16_000
 GENERATOR = torch.Generator().manual_seed(0)
 SPEECH = torch.randn(128, 1, 20_000, generator=GENERATOR) * torch.linspace(0.1, 1, 128)[:, None, None]

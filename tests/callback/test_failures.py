@@ -17,17 +17,6 @@ from tests.helpers.models import TinySpeechModel, Utterances, loader, quiet_trai
 from tests.helpers.run_callback import mi_callback, validate
 from tests.helpers.speech import utterances
 
-DETAILS = (
-    "stderr",
-    "entropy",
-    "cross_entropy",
-    "ceiling",
-    "active_clusters",
-    "pairs",
-    "skipped",
-    "seconds",
-)
-
 
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),

@@ -12,17 +12,6 @@ from tests.helpers.models import TinySpeechModel, loader
 from tests.helpers.run_callback import PAPER, mi_callback, validate
 from tests.helpers.speech import SAMPLE_RATE, chords, utterances
 
-DETAILS = (
-    "stderr",
-    "entropy",
-    "cross_entropy",
-    "ceiling",
-    "active_clusters",
-    "pairs",
-    "skipped",
-    "seconds",
-)
-
 
 @pytest.mark.parametrize("setting", ["the defaults", "the paper's"])
 def test_logs_what_the_estimator_says_about_the_segments(setting):

@@ -5,7 +5,7 @@ from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, NO_HASH
 from lightning_mi.controls.near_duplicates import group_near_duplicates
 
 
-def sketches_of(sets):
+def fingerprints_of(sets):
     """``(N, 64)``, each row the numbers of a set in ascending order."""
     rows = torch.full((len(sets), FINGERPRINT_SIZE), NO_HASH)
     for row, numbers in zip(rows, sets, strict=True):
@@ -25,7 +25,7 @@ def by_hand(names, sets):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_families_are_the_components_of_a_brute_force_search(seed):
+def test_clusters_are_the_components_of_a_brute_force_search(seed):
     generator = torch.Generator().manual_seed(seed)
 
     def draw(highest, count):
@@ -38,29 +38,29 @@ def test_families_are_the_components_of_a_brute_force_search(seed):
     names = draw(1000, 25)
     expected = by_hand(names, sets)
     assert len(set(expected)) < 25
-    families, links = group_near_duplicates(torch.tensor(names), sketches_of(sets))
-    assert families.tolist() == expected
+    clusters, links = group_near_duplicates(torch.tensor(names), fingerprints_of(sets))
+    assert clusters.tolist() == expected
     linked = {(i, j) for i in range(25) for j in range(i) if len(sets[i] & sets[j]) >= 8}
     assert {tuple(sorted(pair, reverse=True)) for pair in links.tolist()} == linked
     order = draw(25, 25)
-    again, _ = group_near_duplicates(torch.tensor(names)[order], sketches_of([sets[i] for i in order]))
-    assert again.tolist() == families[order].tolist()
+    again, _ = group_near_duplicates(torch.tensor(names)[order], fingerprints_of([sets[i] for i in order]))
+    assert again.tolist() == clusters[order].tolist()
 
 
-def test_what_all_share_leaves_many_families():
+def test_what_all_share_leaves_many_clusters():
     jingle = set(range(20))
     sets = [jingle | set(range(100 * i, 100 * i + 40)) for i in range(1, 201)]
-    families, links = group_near_duplicates(torch.arange(200), sketches_of(sets))
+    clusters, links = group_near_duplicates(torch.arange(200), fingerprints_of(sets))
     assert len(links.unique()) == 200
-    assert int(families.unique(return_counts=True)[1].max()) <= 16
-    assert len(families.unique()) >= 200 // 16
+    assert int(clusters.unique(return_counts=True)[1].max()) <= 16
+    assert len(clusters.unique()) >= 200 // 16
 
 
 def test_nothing_in_common():
     names = torch.tensor([5, 3, 4])
     for sets in ([{1}, {2}, {3}], [set(), set(), set()], [set(range(7)), set(range(7)), set()]):
-        families, links = group_near_duplicates(names, sketches_of(sets))
-        assert families.tolist() == names.tolist()
+        clusters, links = group_near_duplicates(names, fingerprints_of(sets))
+        assert clusters.tolist() == names.tolist()
         assert len(links) == 0
-    families, _ = group_near_duplicates(names[:0], sketches_of([]))
-    assert len(families) == 0
+    clusters, _ = group_near_duplicates(names[:0], fingerprints_of([]))
+    assert len(clusters) == 0

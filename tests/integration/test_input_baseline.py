@@ -13,17 +13,6 @@ from tests.helpers.models import TinySpeechModel, loader
 from tests.helpers.run_callback import run_callback, validate
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
-DETAILS = (
-    "stderr",
-    "entropy",
-    "cross_entropy",
-    "ceiling",
-    "active_clusters",
-    "pairs",
-    "skipped",
-    "seconds",
-)
-
 
 @pytest.mark.parametrize("pooling", ["mean", "boundary"])
 def test_input_baseline_is_the_bound_of_log_mel_frames_measured_once(pooling, monkeypatch):

@@ -238,7 +238,7 @@ def test_checkpoints_are_the_same_but_for_the_state_of_the_callback(tmp_path):
     for name, path in with_it.items():
         a, b = (torch.load(file, weights_only=False) for file in (path, without[name]))
         (own,) = (state for key, state in a["callbacks"].items() if key.startswith("Counts"))
-        assert set(own) == {"settings", "memory"}
+        assert set(own) == {"settings", "run"}
         assert path.stat().st_size - without[name].stat().st_size < 100 * 1024
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"):
             assert same(a[part], b[part]), part

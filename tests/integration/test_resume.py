@@ -130,7 +130,7 @@ def test_a_state_of_the_last_development_version_continues(tmp_path):
     assert not [each for each in caught if "MIBoundCallback" in str(each.message)]
     assert [validation.epoch for validation in one.history] == [0, 1]
     assert one.history.best.primary.bound == pytest.approx(state["memory"]["best"]["bound"], abs=1e-4)
-    assert one.state_dict()["memory"]["history"] == state["memory"]["history"]
+    assert one.state_dict()["run"]["history"] == state["memory"]["history"]
     fit(tmp_path, [one], epochs=1)  # a new run forgets it
     assert [validation.epoch for validation in one.history] == [0]
 
