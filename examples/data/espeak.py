@@ -92,7 +92,7 @@ class EspeakDataModule(SpeechDataModule):
     @property
     def folder(self) -> Path:
         """The folder that holds, or will hold, this corpus."""
-        requests = [asdict(request) for _, request in self._plan()]
+        requests = [asdict(request) for _, request in self.plan()]
         return cache_folder(self.root, {"sample_rate": self.sample_rate, "requests": requests})
 
     def prepare_data(self) -> None:
@@ -133,7 +133,8 @@ class EspeakDataModule(SpeechDataModule):
             )
         return read_cache(folder)
 
-    def _plan(self) -> list[tuple[Utterance, Request]]:
+    def plan(self) -> list[tuple[Utterance, Request]]:
+        """Every utterance of the corpus and how it is spoken."""
         plan = []
         spoken: set[str] = set()
         for i in range(self.utterances):
@@ -160,7 +161,7 @@ class EspeakDataModule(SpeechDataModule):
         return plan
 
     def _synthesise(self) -> Iterator[tuple[Utterance, Int16Array]]:
-        plan = self._plan()
+        plan = self.plan()
         spoken = espeak_process.speak([request for _, request in plan])
         progress = tqdm(plan, desc="eSpeak NG", unit="utterance", leave=False, disable=None)
         for (planned, _), speech in zip(progress, spoken, strict=True):

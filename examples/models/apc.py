@@ -139,9 +139,10 @@ class APCModule(pl.LightningModule):
                 f"waveforms: got {waveforms.shape[-1]} samples, expected at least {self.features.window} "
                 "(one window); give longer segments"
             )
-        return self._encode(self.features(waveforms))
+        return self.encode(self.features(waveforms))
 
-    def _encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
+        """Hidden states ``(B, T, hidden)`` of frames ``(B, T, F)``."""
         for i, layer in enumerate(self.layers):
             y: Tensor
             y, _ = layer(x if i == 0 else self.dropout(x))
@@ -149,12 +150,13 @@ class APCModule(pl.LightningModule):
         encoded: Tensor = self.encoded(x)
         return encoded
 
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mean absolute error of predicted frames of ``waveforms`` ``(B, T)`` with ``lengths`` ``(B,)``, 0-d."""
         waveforms = batch["waveforms"]
         # At least one frame and one to predict, so that a batch of scraps is a batch with no valid frame.
         least = self.features.window + self.features.hop * self.shift
         frames = self.features(F.pad(waveforms, (0, max(0, least - waveforms.shape[-1]))))
-        predicted = self.head(self._encode(frames[:, : -self.shift]))
+        predicted = self.head(self.encode(frames[:, : -self.shift]))
         left = self.features.num_frames(batch["lengths"]) - self.shift
         valid = torch.arange(predicted.shape[1], device=left.device) < left.unsqueeze(1)
         error = (predicted.float() - frames[:, self.shift :]).abs().mean(-1)
@@ -162,13 +164,13 @@ class APCModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean absolute error of the predictions, in standard deviations of the features."""
-        loss = self._loss(batch)
+        loss = self.loss(batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["lengths"]))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Log the same loss on held-out speech."""
-        self.log("val/loss", self._loss(batch), prog_bar=True, sync_dist=True, batch_size=len(batch["lengths"]))
+        self.log("val/loss", self.loss(batch), prog_bar=True, sync_dist=True, batch_size=len(batch["lengths"]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""

@@ -115,19 +115,22 @@ class CPCModule(pl.LightningModule):
                 f"waveforms: got {waveforms.shape[-1]} samples, expected at least {self.receptive_field} "
                 "(two windows); give longer segments"
             )
-        return self._encode(waveforms)[1]
+        return self.encode(waveforms)[1]
 
-    def _encode(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Local features ``(B, T', dim)`` and contexts ``(B, T', hidden)`` of ``waveforms`` ``(B, T)``."""
         z: Tensor = self.encoded(self.local(self.features(waveforms).transpose(1, 2)).transpose(1, 2))
         c: Tensor = self.context(z)[0]
         return z, c
 
-    def _loss(self, batch: dict[str, Tensor], draw: bool = True) -> Tensor:
+    def loss(self, batch: dict[str, Tensor], draw: bool = True) -> Tensor:
+        """InfoNCE in nats, 0-d, of ``waveforms`` ``(B, T)`` with ``lengths`` ``(B,)``; negatives are drawn at
+        random, or evenly if ``draw`` is false."""
         horizon = len(self.predictors)
         # At least one frame and one to predict, so that a batch of scraps is a batch with no valid frame.
         waveforms = batch["waveforms"]
         least = self.features.window + self.features.hop * (2 * horizon + 3)
-        z, c = self._encode(F.pad(waveforms, (0, max(0, least - waveforms.shape[-1]))))
+        z, c = self.encode(F.pad(waveforms, (0, max(0, least - waveforms.shape[-1]))))
         counts = torch.div(self.features.num_frames(batch["lengths"]), 2, rounding_mode="floor")
         real = torch.arange(z.shape[1], device=z.device) < counts.unsqueeze(1)
         others, may_be_negative = self._others(z, real, draw)
@@ -163,13 +166,13 @@ class CPCModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """InfoNCE in nats."""
-        loss = self._loss(batch)
+        loss = self.loss(batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["lengths"]))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Log the same loss on held-out speech, the same negatives each time."""
-        loss = self._loss(batch, draw=False)
+        loss = self.loss(batch, draw=False)
         self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch["lengths"]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -195,7 +195,7 @@ class HuBERTModule(pl.LightningModule):
         features: Tensor = self.model.wav2vec2(waveforms, lengths)[0]
         return features
 
-    def _step(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def loss_and_accuracy(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Loss and accuracy on masked frames, both ()."""
         waveforms, lengths = batch["waveforms"], batch["lengths"]
         # A batch of scraps becomes one with no valid frame.
@@ -211,7 +211,7 @@ class HuBERTModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of the class' docstring, in nats per masked frame."""
-        loss, accuracy = self._step(batch)
+        loss, accuracy = self.loss_and_accuracy(batch)
         size = len(batch["lengths"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/masked_accuracy", accuracy, batch_size=size)
@@ -221,7 +221,7 @@ class HuBERTModule(pl.LightningModule):
         """Log loss and masked accuracy on held-out speech, the same masks each time."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed + batch_idx)
-            loss, accuracy = self._step(batch)
+            loss, accuracy = self.loss_and_accuracy(batch)
         size = len(batch["lengths"])
         self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=size)
         self.log("val/masked_accuracy", accuracy, prog_bar=True, sync_dist=True, batch_size=size)

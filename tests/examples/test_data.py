@@ -187,7 +187,7 @@ def test_espeak_default_corpus_has_enough_to_validate_on() -> None:
     from lightning_mi.examples.data.utterances import Recording, split
 
     datamodule = EspeakDataModule()
-    plan = [utterance for utterance, _ in datamodule._plan()]
+    plan = [utterance for utterance, _ in datamodule.plan()]
     train, val = split([Recording(u, torch.Tensor) for u in plan], datamodule.val_fraction)
     assert len(val) >= 700
     assert len(train) > len(val)

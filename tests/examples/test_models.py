@@ -152,7 +152,7 @@ def trained(data):
 
 def loss_of(module, batch):
     """The loss without its logging, which works inside a Trainer's loop alone."""
-    return module._step(batch)[0] if isinstance(module, HuBERTModule) else module._loss(batch)
+    return module.loss_and_accuracy(batch)[0] if isinstance(module, HuBERTModule) else module.loss(batch)
 
 
 @pytest.mark.parametrize(("kind", "factor"), [(HuBERTModule, 0.5), (APCModule, 0.6), (CPCModule, 0.75)])
@@ -375,8 +375,8 @@ def test_info_nce_by_hand(negatives):
     lengths = torch.tensor([8000, 5000, 6500])
     waveforms = torch.randn(3, 8000) * (torch.arange(8000) < lengths[:, None])
     with torch.no_grad():
-        loss = module._loss({"waveforms": waveforms, "lengths": lengths}, draw=False)
-        z, c = module._encode(waveforms)
+        loss = module.loss({"waveforms": waveforms, "lengths": lengths}, draw=False)
+        z, c = module.encode(waveforms)
     counts = [int(module.features.num_frames(length)) // 2 for length in lengths]
     total = 0.0
     for ahead, predictor in enumerate(module.predictors, start=1):
