@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from typing_extensions import override
 
 from lightning_mi.arguments import BEST_LAYER, Arguments
@@ -16,6 +15,7 @@ from lightning_mi.controls.input_baseline import why_no_log_mel
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
+from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
@@ -261,11 +261,11 @@ class MIBoundCallback(Callback):
         if stage == "fit":  # before a checkpoint's state is loaded
             self._state = RunState(untrained=self._state.untrained)
         self._check_names(trainer)
-        if not is_overridden("configure_model", pl_module):  # else there may be no layers yet
+        if not overrides(pl_module, "configure_model"):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
             text = f"embeds segments with {encoder.name}."
             self._messenger.tell(Message(Topic.ENCODER, text, is_warning=False))
-        if stage == "fit" and not (trainer.limit_val_batches and is_overridden("validation_step", pl_module)):
+        if stage == "fit" and not (trainer.limit_val_batches and overrides(pl_module, "validation_step")):
             self._messenger.tell(Message(Topic.NO_VALIDATION, "logs nothing: this run has no validation loop."))
 
     @override

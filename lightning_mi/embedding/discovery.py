@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_mi.embedding.encoder import Encoder
+from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.embedding.outputs import OUTPUT
 
 _NEAREST_NAMES_SHOWN = 5
@@ -77,7 +78,7 @@ def _find_call(
     trained = [found for found in known if any(p.requires_grad for p in found[1].parameters())]
     for name, model, call, layers in (*trained, *known):
         return Encoder(f"`{name or 'the module itself'}`", call, layers, squeeze_mono=not of_features), model
-    if not _has_forward(module):
+    if not overrides(module, "forward"):
         what, models = "waveforms", "no torchaudio Wav2Vec2Model, no transformers speech model"
         if of_features:
             what, models = "feature sequences", "no transformers model of `input_features`"
@@ -126,13 +127,6 @@ def _named_submodules(module: nn.Module) -> dict[str, tuple[nn.Module, nn.Module
 
 def _last_block(model: Any) -> nn.Module:
     return model.encoder.transformer.layers[-1]
-
-
-def _has_forward(module: nn.Module) -> bool:
-    defined_in = next(base for base in type(module).__mro__ if "forward" in vars(base))
-    return defined_in.__module__.partition(".")[0] not in ("lightning", "pytorch_lightning") and (
-        defined_in is not nn.Module
-    )
 
 
 def _adapt_callable(module: nn.Module, embed: Callable[..., Any]) -> Callable[[Tensor], Any]:

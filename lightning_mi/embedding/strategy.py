@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.isolation import isolated
+from lightning_mi.embedding.lightning_packages import is_sharded
 from lightning_mi.failures import Failures
 from lightning_mi.inputs.segments import Segments
 
-_SHARDED = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 _METHOD = "_lightning_mi_encode"
 
 
@@ -49,7 +48,7 @@ class StrategyForward:
     @property
     def in_lockstep(self) -> bool:
         """Whether every process must make the same number of calls."""
-        return isinstance(self._trainer.strategy, _SHARDED)
+        return is_sharded(self._trainer.strategy)
 
     @property
     def device(self) -> torch.device:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
+from lightning_mi.embedding.lightning_packages import is_lightning_module, overrides
 from lightning_mi.reporting.plot_style import natural_order
 
 _ENDING = ".ckpt"
@@ -65,8 +64,8 @@ class Checkpoint:
         model = self.build()
         strict = True
         try:
-            if isinstance(model, LightningModule):
-                if is_overridden("configure_model", model):
+            if is_lightning_module(model):
+                if overrides(model, "configure_model"):
                     model.configure_model()
                 model.on_load_checkpoint(content)
                 strict = model.strict_loading

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from lightning_mi.callback import MIBoundCallback
+from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.ranking.checkpoints import Checkpoint, UnreadableCheckpointError
 from lightning_mi.reporting.metric_names import metric_prefix
@@ -191,7 +191,7 @@ def _measure(
             model = model.load()
         except UnreadableCheckpointError as error:
             raise _NoBoundError(str(error)) from error
-    if not (isinstance(model, LightningModule) and is_overridden("validation_step", model)):
+    if not (isinstance(model, LightningModule) and overrides(model, "validation_step")):
         model = _ModuleWrapper(model)
     callback = new_callback()
     trainer = new_trainer(

@@ -1,0 +1,58 @@
+"""Lightning's two packages, ``lightning.pytorch`` and ``pytorch_lightning``: their classes recognised by name.
+
+They hold the same code under two names, so a class of one is no subclass of the other's. Modules, Trainers and
+strategies of the old name are the same to us.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from lightning.pytorch import LightningModule
+from torch import nn
+
+_PACKAGES = ("lightning.pytorch.", "pytorch_lightning.")
+_SHARDED = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
+
+
+def is_lightning_module(model: Any) -> TypeGuard[LightningModule]:
+    """Whether ``model`` is a LightningModule of either package.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> is_lightning_module(LightningModule()), is_lightning_module(nn.Linear(1, 1))
+        (True, False)
+    """
+    return "LightningModule" in _lightning_names(type(model))
+
+
+def is_sharded(strategy: Any) -> bool:
+    """Whether a Trainer's strategy of either package shards the model's parameters among processes.
+
+    Example:
+        >>> from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+        >>> is_sharded(FSDPStrategy()), is_sharded(DDPStrategy())
+        (True, False)
+    """
+    return not _SHARDED.isdisjoint(_lightning_names(type(strategy)))
+
+
+def overrides(module: nn.Module, method: str) -> bool:
+    """Whether ``module`` has a ``method`` of its own, beside those that torch and Lightning give to all modules.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> class Mine(LightningModule):
+        ...     def validation_step(self, batch, batch_idx): ...
+        >>> overrides(Mine(), "validation_step"), overrides(Mine(), "configure_model")
+        (True, False)
+    """
+    if method in vars(module):
+        return True
+    defined_in = next((base for base in type(module).__mro__ if method in vars(base)), nn.Module)
+    cores = tuple(f"{package}core." for package in _PACKAGES)
+    return defined_in is not nn.Module and not defined_in.__module__.startswith(cores)
+
+
+def _lightning_names(made: type) -> set[str]:
+    return {base.__name__ for base in made.__mro__ if base.__module__.startswith(_PACKAGES)}
