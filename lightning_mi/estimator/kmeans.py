@@ -14,11 +14,6 @@ from lightning_mi.estimator.kmeans_init import seed_centers
 from lightning_mi.estimator.linalg import nearest, sums_by_class
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
-    import faiss
-    import faiss.contrib.torch_utils
-
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
 _PCA_DIM = 32  # principal components in which most iterations are done
 _ROWS_PER_CENTER = 256  # at least, if the iterations use an even sample
@@ -136,7 +131,10 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which never writes the distances."""
-    if not (points.is_cuda and faiss.get_num_gpus() > 0):
+    if not points.is_cuda:
+        return nearest(points, centroids)
+    faiss = _faiss()
+    if faiss.get_num_gpus() == 0:
         return nearest(points, centroids)
     points, centroids = points.contiguous(), centroids.contiguous()
     resources = _gpu_resources(points.get_device())
@@ -146,8 +144,20 @@ def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @cache
+def _faiss() -> Any:
+    """faiss with torch tensors, for which it patches its own classes. Not before a GPU is used, since a user's own
+    ``index.add`` of an ``np.memmap`` then raises, and ``reconstruct`` returns a tensor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
+        import faiss
+        import faiss.contrib.torch_utils
+    return faiss
+
+
+@cache
 def _gpu_resources(device: int) -> Any:
     """Streams, handles and scratch memory of one device: made once, since that takes longer than a search."""
+    faiss = _faiss()
     with torch.cuda.device(device):
         resources = faiss.StandardGpuResources()
         resources.setTempMemory(_GPU_SCRATCH_BYTES)

@@ -52,3 +52,21 @@ def test_public_names_are_documented():
         text = getattr(lightning_mi, name).__doc__
         assert ">>>" in text, name
         assert "nats" in text, name
+
+
+def test_the_users_own_faiss_stays_as_it_is():
+    """faiss.contrib.torch_utils patches faiss itself; on the host nothing needs it, neither the import nor a bound."""
+    code = """
+import numpy as np, tempfile
+import lightning_mi, faiss, torch
+z = torch.randn(200, 4)
+lightning_mi.mi_bound(z, z, 4)
+path = tempfile.mkdtemp() + "/x.npy"
+np.save(path, np.eye(4, dtype="float32"))
+index = faiss.IndexFlatL2(4)
+index.add(np.load(path, mmap_mode="r"))
+print(index.ntotal, type(index.reconstruct(1)).__name__)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["4", "ndarray"]
