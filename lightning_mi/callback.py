@@ -79,8 +79,8 @@ class MIBoundCallback(Callback):
             callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns ``(B, T', D)``
             or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the module, else its
             ``forward``.
-        every_n_epochs: In ``fit``, log the bound at the first and then every n-th epoch only; in between, early
-            stopping sees the last value again.
+        every_n_epochs: In ``fit``, log the bound at the first and then every n-th validation only (the n-th epoch
+            if each has one validation); in between, early stopping sees the last value again.
         seed: Seed of the segments, the choice of utterances, the split and the k-means.
         log_name: Name of the primary bound. Callbacks in one Trainer need names that end differently.
         batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
@@ -111,7 +111,7 @@ class MIBoundCallback(Callback):
             statistics. Measured at the first validation of a run; a value of more than 3 standard errors warns. It
             holds 520 bytes a pair on the host and needs torchaudio. With ``time_dim`` there is none.
         plot_every_n_epochs: In ``fit``, draw the curve, the use of the clusters and the map of the layers into the
-            loggers every so many epochs; 0 for never. It needs matplotlib.
+            loggers at the first and then every n-th validation; 0 for never. It needs matplotlib.
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
             -1 for ``(B, F, T)``. The encoder gets segments in the same layout: a transformers model of
             ``input_features`` anywhere inside the module, else its ``forward``, or ``embed``. ``None``: waveforms.
@@ -315,7 +315,7 @@ class MIBoundCallback(Callback):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         every = self.arguments.plot_every_n_epochs
-        if every and trainer.current_epoch % every == 0 and self.estimates and _in_fit(trainer):
+        if every and (self._state.validations - 1) % every == 0 and self.estimates and _in_fit(trainer):
             self._figures.log(trainer, self._state.history, self._layer_names)
 
     # ---- a validation epoch
@@ -325,8 +325,10 @@ class MIBoundCallback(Callback):
         self.estimates = {}
         self.no_value_reason = None
         arguments = self.arguments
-        if _in_fit(trainer) and trainer.current_epoch % arguments.every_n_epochs:
-            return
+        if _in_fit(trainer):
+            self._state.validations += 1
+            if (self._state.validations - 1) % arguments.every_n_epochs:
+                return
         try:
             encoder = self._find_encoder(pl_module)
         except (TypeError, ValueError) as error:  # the module has changed since the fit began

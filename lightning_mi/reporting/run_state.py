@@ -25,6 +25,7 @@ class RunState:
         best: The highest bound, in nats.
         best_scores: Scores of its groups.
         history: What figures are drawn from.
+        validations: Number of validations that have begun, with or without a value.
         untrained: Estimates of a validation before training, and the id of its module, which the Trainer holds
             until then; not in checkpoints.
 
@@ -44,6 +45,7 @@ class RunState:
     best: float | None = None
     best_scores: GroupScores | None = None
     history: History = field(default_factory=History)
+    validations: int = 0
     untrained: tuple[int, dict[Key, MIEstimate]] | None = None
 
     def take_controls(self, controls: Mapping[str, MIEstimate]) -> dict[str, float]:
@@ -111,19 +113,23 @@ class RunState:
             "null": None if self.null is None else list(self.null),
             "best": best,
             "history": self.history.state(),
+            "validations": self.validations,
         }
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> RunState:
         """The run state that :meth:`state` was made from."""
         null, best = state.get("null"), state["best"]
+        history = History.from_state(state["history"])
         return RunState(
             last=state["last"],
             input=state["input"],
             null=None if null is None else (null[0], null[1]),
             best=None if best is None else best["bound"],
             best_scores=None if best is None else GroupScores.from_state(best),
-            history=History.from_state(state["history"]),
+            history=history,
+            # Development versions counted epochs, one validation each.
+            validations=state.get("validations", 1 + history.last.epoch if len(history) else 0),
         )
 
 

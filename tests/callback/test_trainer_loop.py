@@ -138,6 +138,43 @@ def test_every_n_epochs_with_strict_early_stopping():
     assert trainer.current_epoch == 5
 
 
+@pytest.mark.parametrize(
+    ("settings", "between"),
+    [
+        ({"check_val_every_n_epoch": 2, "max_epochs": 8}, 8),
+        ({"max_epochs": 4}, 4),
+        ({"val_check_interval": 0.5, "max_epochs": 2}, 2),
+    ],
+)
+def test_every_n_epochs_counts_validations(settings, between, tmp_path):
+    """Of four validations, wherever they are, the first and the third have a value: ``between`` steps apart."""
+    stopping = EarlyStopping("val/mi_bound", mode="max", patience=10, strict=True)
+    run = run_callback(
+        data=utterances(60),
+        fn="fit",
+        trainer=settings | {"num_sanity_val_steps": 0, "logger": CSVLogger(tmp_path)},
+        callbacks=[stopping],
+        every_n_epochs=2,
+        num_clusters=4,
+    )
+    assert len(run.epochs) == 4
+    first, third = (validation.step for validation in run.callback.history)
+    assert third - first == between
+    assert not run.warnings
+
+
+def test_plot_every_n_epochs_counts_validations(tmp_path):
+    pytest.importorskip("matplotlib")
+    logger = TensorBoardLogger(tmp_path)
+    settings = {"check_val_every_n_epoch": 2, "max_epochs": 6, "logger": logger}
+    run_callback(data=utterances(60), fn="fit", trainer=settings, plot_every_n_epochs=2, num_clusters=4)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger.finalize("success")
+    images = EventAccumulator(logger.log_dir).Reload().Images("mi_bound/curve")
+    assert [image.step for image in images] == [4, 12]  # of the validations after 4, 8 and 12 steps
+
+
 def test_two_callbacks_side_by_side():
     both = [mi_callback(), mi_callback(log_name="val/mi_bound_far", gap_seconds="far", seed=3)]
     trainer = quiet_trainer(callbacks=both)

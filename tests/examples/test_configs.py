@@ -6,13 +6,17 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class, instantiate
 
 from lightning_mi import MIBoundCallback
 from lightning_mi.arguments import PAPER, SPEECH, Preset
+from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.speech import utterances
 
 CONFIGS = Path(str(resources.files("lightning_mi.configs")))
 GROUPS = ("callbacks", "data", "model", "trainer", "logger", "experiment")
@@ -156,3 +160,24 @@ def test_another_program_composes_the_wheels_configs(tmp_path):
     # The study stays in the repository.
     assert not list(site.rglob("*model_selection*"))
     assert not list((site / "lightning_mi/configs").glob("zoo*"))
+
+
+def test_last_checkpoint_is_the_last_epoch_and_the_other_the_best(tmp_path):
+    """With Lightning 2.6 ``save_last`` beside ``save_top_k=1`` is a copy of the best, and a resume goes back."""
+
+    class Falling(pl.Callback):
+        """A bound that is highest in the second epoch."""
+
+        def on_validation_epoch_end(self, trainer, pl_module):
+            pl_module.log("val/mi_bound", [0.3, 0.9, 0.5, 0.4][trainer.current_epoch])
+
+    callbacks = composed().callbacks
+    made = [
+        instantiate(callbacks[name], dirpath=str(tmp_path)) for name in ("model_checkpoint", "last_checkpoint")
+    ]
+    trainer = quiet_trainer(
+        callbacks=[Falling(), *made], max_epochs=4, enable_checkpointing=True, num_sanity_val_steps=0
+    )
+    trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(utterances(32)))
+    found = {path.name: torch.load(path, weights_only=False)["epoch"] for path in tmp_path.glob("*.ckpt")}
+    assert found == {"epoch_01.ckpt": 1, "last.ckpt": 3}
