@@ -63,7 +63,8 @@ class MIBoundCallback(Callback):
     which are encoded in calls no larger than the batch itself. All is freed at the end of the epoch.
 
     Args:
-        num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128. Lowered,
+        num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, chosen at
+            the first validation of a run and kept. Lowered,
             with one warning, if there are fewer than 8 pairs for each.
         max_pairs: Maximum number of pairs. If there are more, first pairs of all utterances come first.
         segment_seconds: Length of a segment, in seconds.
@@ -350,6 +351,8 @@ class MIBoundCallback(Callback):
             self.sampler,
             encoder,
             StrategyForward(trainer, pl_module, arguments.seed, shape),
+            # Held for the run: a few pairs more or less must not change K, and with it the bound.
+            arguments.num_clusters or (self._state.num_clusters if _in_fit(trainer) else None),
             measure_input=due_input and can_measure,
             measure_null=due_null and can_measure,
         )

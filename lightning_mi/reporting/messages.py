@@ -23,6 +23,7 @@ class Topic(Enum):
     LEAK = auto()
     MISSING_METRIC = auto()
     NEAR_DUPLICATES = auto()
+    NUM_CLUSTERS = auto()
     NO_LOG_MEL = auto()
     NO_VALIDATION = auto()
     NO_VALUE = auto()
@@ -78,11 +79,14 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     """
     if findings.skipped:
         yield Message(Topic.SKIPPED, f"leaves out {findings.skipped} utterances: {findings.reasons}.")
-    wanted = arguments.num_clusters
-    if wanted is not None and findings.num_clusters < wanted:
+    wanted, used = arguments.num_clusters, findings.num_clusters
+    if wanted is None:
+        uses = f"uses {used} clusters for {findings.num_pairs} pairs."
+        yield Message(Topic.NUM_CLUSTERS, uses, is_warning=False, subject=str(used))
+    elif used < wanted:
         yield Message(
             Topic.FEWER_CLUSTERS,
-            f"lowers `num_clusters` from {wanted} to {findings.num_clusters}: {findings.num_pairs} pairs leave "
+            f"lowers `num_clusters` from {wanted} to {used}: {findings.num_pairs} pairs leave "
             f"fewer than {FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Leave it at None, raise "
             "`pairs_per_utterance`, or validate on more utterances.",
         )

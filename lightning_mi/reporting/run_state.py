@@ -26,6 +26,7 @@ class RunState:
         best_scores: Scores of its groups.
         history: What figures are drawn from.
         validations: Number of validations that have begun, with or without a value.
+        num_clusters: K of the first validation with a value; ``None`` before it.
         untrained: Estimates of a validation before training, and the id of its module, which the Trainer holds
             until then; not in checkpoints.
 
@@ -46,6 +47,7 @@ class RunState:
     best_scores: GroupScores | None = None
     history: History = field(default_factory=History)
     validations: int = 0
+    num_clusters: int | None = None
     untrained: tuple[int, dict[Key, MIEstimate]] | None = None
 
     def take_controls(self, controls: Mapping[str, MIEstimate]) -> dict[str, float]:
@@ -80,6 +82,7 @@ class RunState:
         """
         primary = next(iter(estimates.values()))
         self.last = primary.bound
+        self.num_clusters = self.num_clusters or primary.num_clusters
         if (self.best is None or primary.bound > self.best) and primary.scores is not None:
             self.best, self.best_scores = primary.bound, primary.scores.compact()
         if len(self.history) and step < self.history.last.step:
@@ -114,6 +117,7 @@ class RunState:
             "best": best,
             "history": self.history.state(),
             "validations": self.validations,
+            "num_clusters": self.num_clusters,
         }
 
     @staticmethod
@@ -130,6 +134,7 @@ class RunState:
             history=history,
             # Development versions counted epochs, one validation each.
             validations=state.get("validations", 1 + history.last.epoch if len(history) else 0),
+            num_clusters=state.get("num_clusters", history.last.primary.num_clusters if len(history) else None),
         )
 
 

@@ -51,6 +51,7 @@ class ValidationEpoch:
         sampler: Cuts segments.
         encoder: What is called for embeddings.
         forward: How it is called.
+        num_clusters: K, unless there are too few pairs for it. ``None``: by the number of pairs.
         measure_input: Whether to measure the input baseline.
         measure_null: Whether to measure the null control.
 
@@ -65,6 +66,7 @@ class ValidationEpoch:
         sampler: SegmentSampler,
         encoder: Encoder,
         forward: StrategyForward,
+        num_clusters: int | None,
         measure_input: bool,
         measure_null: bool,
     ) -> None:
@@ -74,6 +76,7 @@ class ValidationEpoch:
         self._sampler = sampler
         self._encoder = encoder
         self._forward = forward
+        self._num_clusters = num_clusters
         self._of_utterances = [labels for labels in arguments.label_sources if labels.rate is None]
         self._of_frames = [labels for labels in arguments.label_sources if labels.rate is not None]
         self._input_failures = Failures() if measure_input else None
@@ -158,8 +161,7 @@ class ValidationEpoch:
         """
         self.failures.raise_or_skip(self._forward.has_called)
         num_pairs = self._synchronize()
-        num_clusters = self._arguments.num_clusters or default_num_clusters(num_pairs)
-        num_clusters = capped_num_clusters(num_clusters, num_pairs)
+        num_clusters = capped_num_clusters(self._num_clusters or default_num_clusters(num_pairs), num_pairs)
         new_bound = partial(MIBound, num_clusters, self._arguments.seed, *self._options())
         return Findings(
             estimates=self._estimate_bounds(new_bound),

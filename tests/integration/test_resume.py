@@ -1,5 +1,6 @@
 """Interrupted and resumed: the curve goes on as if nothing had happened."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -149,3 +150,31 @@ def test_gain_is_measured_against_the_best_of_the_last_development_version():
     run = run_callback(data=utterances(100), fn="fit", callback=one, callbacks=[Loads()])
     before = state["memory"]["best"]["bound"] - 1.0
     assert run.logged["mi_bound/gain"] == pytest.approx(run.bound - before, abs=0.05)
+
+
+class LosesRows(TinySpeechModel):
+    """NaN in a few embeddings from the second epoch on, in place of rows at the edge of the rule for K."""
+
+    def forward(self, x):
+        z = super().forward(x)
+        validates = self.trainer.validating or self.trainer.evaluating
+        return z.index_fill(0, torch.tensor([0]), torch.nan) if validates and self.current_epoch else z
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_number_of_clusters_is_held_for_the_run_and_across_a_resume(tmp_path):
+    """256 pairs are eight clusters; 252 would be four, whose bound cannot be compared."""
+    x = utterances(256)
+    saves = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    settings = {"max_epochs": 2, "enable_checkpointing": True}
+    run = run_callback(LosesRows(), loader(x, 64), "fit", trainer=settings, callbacks=[saves], num_clusters=None)
+    assert [epoch["mi_bound/pairs"] for epoch in run.epochs] == [256, 252]
+    assert {round(math.exp(epoch["mi_bound/ceiling"])) for epoch in run.epochs} == {8}
+    settings = {"max_epochs": 3}
+    path = tmp_path / "epoch=1.ckpt"
+    again = run_callback(LosesRows(), loader(x, 64), "fit", trainer=settings, ckpt_path=path, num_clusters=None)
+    assert [round(math.exp(epoch["mi_bound/ceiling"])) for epoch in again.epochs] == [8]
+    fresh = run_callback(LosesRows(), loader(x[:252], 64), "fit", num_clusters=None)
+    assert round(math.exp(fresh.logged["mi_bound/ceiling"])) == 4

@@ -52,13 +52,24 @@ def test_a_leak_is_told_after_a_null_control_that_failed():
 
 
 def test_nothing_to_say():
-    assert list(messages_of(findings(), Arguments())) == []
-    assert list(messages_of(findings(null=NullFinding(estimate(0.001, 0.001), 0, 100)), Arguments())) == []
+    found = findings(null=NullFinding(estimate(0.001, 0.001), 0, 100))
+    for each in (findings(), found):
+        assert list(messages_of(each, Arguments(num_clusters=8))) == []
+
+
+def test_number_of_clusters_that_nobody_asked_for_is_told_once_for_each_value():
+    told = [message for k in (8, 8, 4) for message in messages_of(findings(num_clusters=k), Arguments())]
+    assert [(each.text, each.is_warning) for each in told] == [
+        (f"uses {k} clusters for 100 pairs.", False) for k in (8, 8, 4)
+    ]
+    assert len({(each.topic, each.subject) for each in told}) == 2
 
 
 @pytest.mark.parametrize(("bound", "stderr", "leaks"), [(0.3, 0.01, True), (0.3, 0.2, False), (5e-4, 1e-6, False)])
 def test_leaks_are_warnings_and_duplicates_without_harm_are_not(bound, stderr, leaks):
-    (message,) = messages_of(findings(null=NullFinding(estimate(bound, stderr), 50, 100)), Arguments())
+    (message,) = messages_of(
+        findings(null=NullFinding(estimate(bound, stderr), 50, 100)), Arguments(num_clusters=8)
+    )
     assert message.is_warning == leaks
     assert message.topic == (Topic.LEAK if leaks else Topic.NEAR_DUPLICATES)
     assert "50 of 100 utterances share sound" in message.text
@@ -72,5 +83,5 @@ def test_fewer_clusters_than_asked_for_and_utterances_left_out():
 
 def test_labels_that_failed_are_named_with_their_layer():
     failed = {("rnn", "phone"): Outcome(reason="one class"), ("rnn", "speaker"): Outcome(estimate(1.0))}
-    (message,) = messages_of(findings(labeled=failed), Arguments())
+    (message,) = messages_of(findings(labeled=failed), Arguments(num_clusters=8))
     assert message.text == "logs no phone of rnn: one class"

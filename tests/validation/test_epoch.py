@@ -41,7 +41,7 @@ class OfFrames(Shapes):
         return x
 
 
-def epoch_of(module, forward=StrategyForward, measure_input=False, measure_null=False, **arguments):
+def epoch_of(module, forward=StrategyForward, measure_input=False, measure_null=False, held=None, **arguments):
     arguments = Arguments(**({"num_clusters": 4, "sample_rate": SAMPLE_RATE} | arguments))
     sampler = SegmentSampler(
         arguments.segment_seconds,
@@ -56,7 +56,8 @@ def epoch_of(module, forward=StrategyForward, measure_input=False, measure_null=
     shape = torch.Size([sampler.segment_length]) if arguments.time_dim is None else None
     made = forward(quiet_trainer(), module, arguments.seed, shape)
     Shapes.shapes.clear()
-    return ValidationEpoch(arguments, sampler, encoder, made, measure_input, measure_null)
+    clusters = arguments.num_clusters or held
+    return ValidationEpoch(arguments, sampler, encoder, made, clusters, measure_input, measure_null)
 
 
 def test_findings_are_those_of_the_function_on_the_kept_pairs():
@@ -104,6 +105,13 @@ def test_too_few_pairs_are_no_estimate(x, message):
     epoch.add(x)
     with pytest.raises(NoEstimateError, match=message):
         epoch.finish()
+
+
+@pytest.mark.parametrize(("held", "expected"), [(None, 4), (8, 8), (128, 16)])
+def test_held_number_of_clusters_is_lowered_only_if_pairs_are_too_few(held, expected):
+    epoch = epoch_of(TinySpeechModel(), num_clusters=None, held=held)
+    epoch.add(utterances(250))
+    assert epoch.finish().num_clusters == expected
 
 
 def test_nothing_is_added_after_the_first_failure():
