@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
 
 from lightning_mi.embedding.pooling import POOLINGS, Pooling
 from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
@@ -101,6 +106,8 @@ class Arguments:
     channels: Channels = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         preset = SPEECH if self.time_dim is None else PAPER
         for name, value in preset._asdict().items():
             if getattr(self, name) is None:
@@ -134,7 +141,7 @@ class Arguments:
             >>> Arguments(embed=lambda x: x).settings()["embed"]
             'a callable'
         """
-        return {name: _plain(getattr(self, name)) for name in _DECISIVE}
+        return {name: _storable(getattr(self, name)) for name in _DECISIVE}
 
     def _check(self) -> None:
         if self.num_clusters is not None:
@@ -178,6 +185,18 @@ class Arguments:
 
 
 def _plain(value: Any) -> Any:
+    """Scalars of numpy and torch, enums and paths as Python's own values: a checkpoint with others cannot be read
+    weights-only."""
+    if isinstance(value, np.generic) or (isinstance(value, Tensor) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _storable(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     return "a callable" if callable(value) else list(value)

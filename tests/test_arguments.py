@@ -1,9 +1,13 @@
 """Arguments are checked once, and ``None`` is resolved."""
 
 import dataclasses
+import enum
 import inspect
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from lightning_mi import MIBoundCallback
 from lightning_mi.arguments import PAPER, SPEECH, Arguments, Preset
@@ -70,6 +74,29 @@ def test_settings_are_plain_and_leave_out_what_does_not_decide_the_number():
         settings
         == MIBoundCallback(layers=["a", "b"], embed=abs, gap_seconds=["near", 0.5]).state_dict()["settings"]
     )
+
+
+class Quantizer(str, enum.Enum):
+    KMEANS = "kmeans"
+
+
+def test_scalars_enums_and_paths_become_plain_values(tmp_path):
+    """As a sweep over numpy's numbers passes them; else the run's checkpoint cannot be read weights-only."""
+    arguments = Arguments(
+        num_clusters=np.int64(8),
+        segment_seconds=np.linspace(0.25, 0.5, 2)[1],
+        gap_seconds=[np.float32(0.25), "far"],
+        sample_rate=torch.tensor(8000),
+        seed=np.uint8(3),
+        embed=Path("encoder"),
+        quantizer=Quantizer.KMEANS,
+        input_baseline=np.bool_(False),
+    )
+    assert arguments.settings() | {"num_clusters": 8} == arguments.settings()
+    for value in (*arguments.settings().values(), *arguments.gap_seconds, arguments.input_baseline):
+        assert value is None or type(value) in (int, float, str, bool, list)
+    torch.save(arguments.settings(), tmp_path / "x.pt")
+    assert torch.load(tmp_path / "x.pt", weights_only=True) == arguments.settings()
 
 
 def test_record_cannot_be_changed():
