@@ -162,6 +162,15 @@ def test_another_program_composes_the_wheels_configs(tmp_path):
     assert not list((site / "lightning_mi/configs").glob("zoo*"))
 
 
+def test_sampling_rate_of_the_data_is_that_of_the_bound_and_of_the_model():
+    config = composed("data=audio_folder", "data.root=speech", "data.sample_rate=8000", "model=apc")
+    assert config.callbacks.mi_bound.sample_rate == config.model.sample_rate == 8000
+    assert instantiate(config.callbacks.mi_bound).arguments.sample_rate == 8000
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        alone = compose("callbacks/mi_bound")  # in a program whose data is not ours
+    assert instantiate(alone.callbacks.mi_bound).arguments.sample_rate == 16000
+
+
 def test_last_checkpoint_is_the_last_epoch_and_the_other_the_best(tmp_path):
     """With Lightning 2.6 ``save_last`` beside ``save_top_k=1`` is a copy of the best, and a resume goes back."""
 
