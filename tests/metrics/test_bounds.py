@@ -56,10 +56,11 @@ def test_quantizer_and_probe_are_those_of_the_function():
     metric = MIBound(num_clusters=8, quantizer="whitened", probe="quadratic")
     metric.update(a, b)
     assert metric.estimate() == mi_bound(a, b, 8, quantizer="whitened", probe="quadratic")
-    z, labels = classification(400, 3, 3, noise=0.5)
-    labeled = LabeledMIBound(probe="fourier")
-    labeled.update(z, labels)
-    assert labeled.estimate() == labeled_mi_bound(z, labels, probe="fourier")
+    inside = (a[:, :2].norm(dim=1) < 1.18).long()  # which only products of coordinates predict
+    labeled = LabeledMIBound(probe="quadratic")
+    labeled.update(a, inside)
+    assert labeled.estimate() == labeled_mi_bound(a, inside, probe="quadratic")
+    assert labeled.estimate().bound > labeled_mi_bound(a, inside).bound + 0.1
 
 
 def test_rows_without_groups_are_their_own_groups_beside_others():
