@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ class RankedModel:
         bound: The primary of the callback.
         stderr: Its standard error.
         delta_to_best: By how much the best model's bound is above this one, pair by pair, before either is floored
-            at 0 (:meth:`lightning_mi.MIEstimate.gain_over`); 0 for the best.
+            at 0 (:meth:`lightning_mi.MIEstimate.gain_over`); 0 for the best; nan if fewer than 2
+            utterances are shared.
         delta_to_best_stderr: Standard error of that difference, often smaller than those of the two bounds, since
             what is hard or easy in an utterance falls out; 0 for the best.
         pairs: How many pairs the bound is of.
@@ -222,7 +224,7 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
     ranked = []
     for name, found in measured.items():
         primary = found.primary
-        gap, stderr = (0.0, 0.0) if name == best else measured[best].primary.gain_over(primary)
+        gap, stderr = (0.0, 0.0) if name == best else _delta(measured[best].primary, primary)
         ranked.append(
             RankedModel(
                 name,
@@ -236,6 +238,14 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
             )
         )
     return tuple(sorted(ranked, key=lambda model: (model.name != best, -model.bound, model.delta_to_best)))
+
+
+def _delta(best: MIEstimate, other: MIEstimate) -> tuple[float, float]:
+    """How far ``best`` is above ``other``, with its standard error; nan if they share fewer than 2 groups."""
+    try:
+        return best.gain_over(other)
+    except ValueError:  # too few shared utterances: no reason to lose the other models' ranks
+        return math.nan, math.nan
 
 
 @contextmanager
