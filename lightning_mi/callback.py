@@ -43,7 +43,7 @@ class MIBoundCallback(Callback):
     .. math::
         I(Z_a; Z_b) \geq H(c) - \mathbb{E}[-\log q(c \mid z_a)], \qquad c = f(z_b)
 
-    with a k-means quantiser :math:`f` and a linear probe :math:`q`, in nats, held out (see
+    with a quantiser :math:`f` and a probe :math:`q`, in nats, held out (see
     :func:`lightning_mi.mi_bound`). It needs validation batches that hold waveforms, and no labels. With
     ``time_dim`` they hold sequences of anything else: log-mel frames, EEG, features of a video.
 
@@ -250,7 +250,8 @@ class MIBoundCallback(Callback):
         ]
         if changed:
             what = f"is resumed with other settings: {', '.join(changed)}"
-            text = f"{what}. Values before and after cannot be compared."
+            text = f"{what}. Values before and after cannot be compared; controls and `gain` start anew."
+            self._state = self._state.with_other_settings()
             self._messenger.tell(Message(Topic.OTHER_SETTINGS, text))
 
     # ---- hooks

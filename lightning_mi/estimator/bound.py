@@ -1,4 +1,4 @@
-"""The bound, held out by cross-fitting.
+"""mi_bound and labeled_mi_bound: variational lower bounds on mutual information, held out by cross-fitting.
 
     I(Z_a; Z_b) >= I(Z_a; f(Z_b)) = H(c) - H(c | Z_a) >= H(c) - E[-log q(c | z_a)],    c = f(z_b)
 
@@ -41,7 +41,7 @@ def mi_bound(
 
     The rows are cut into two halves of whole groups. K-means is fitted to ``z_b`` and a linear probe from
     ``z_a`` to its clusters on one half, its settings chosen inside that half; the entropy and the
-    cross-entropy are measured on the other half. Then the halves change places and the two results are
+    cross-entropy are measured on the other half. Then the halves swap roles and the two results are
     averaged, so that every pair is scored, each by parts that have not seen its group.
 
     Args:

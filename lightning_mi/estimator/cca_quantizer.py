@@ -10,15 +10,15 @@ from lightning_mi.estimator.pca_quantizer import ProjectedQuantizer, shrunk_root
 from lightning_mi.estimator.scaling import fit_scaler
 
 _SHRINKAGE = 0.1
-_TINY = 1e-12  # of the largest squared correlation
+_TINY = 1e-12  # relative to the largest squared correlation
 
 
 def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``z_b`` in its canonical coordinates with ``z_a``.
 
     Both covariances are shrunk by a tenth toward a multiple of the identity. The directions are found on one half
-    of the rows and their correlations measured on the other; a coordinate counts by its correlation there, so
-    that spurious correlations, which are most if there are more dimensions than rows, do not count.
+    of the rows and their correlations measured on the other. Each coordinate is scaled by its correlation there,
+    so spurious correlations (most of them, if there are more dimensions than rows) get no weight.
 
     Args:
         z_a: ``(N, D)`` floating-point.
@@ -36,7 +36,7 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
     Example:
         >>> import torch
         >>> z_b = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
-        >>> _, member_of = fit_canonical(z_b[:, :1], z_b, num_clusters=2)  # z_a knows the first coordinate alone
+        >>> _, member_of = fit_canonical(z_b[:, :1], z_b, num_clusters=2)  # z_a is the first coordinate
         >>> bool((member_of == (z_b[:, 0] > 0)).float().mean().sub(0.5).abs() > 0.4)
         True
     """
@@ -47,7 +47,7 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
     u, v = a[half:] @ left, b[half:] @ right
     u, v = u - u.mean(dim=0), v - v.mean(dim=0)
     correlation = (u * v).sum(dim=0) / (u.norm(dim=0) * v.norm(dim=0)).clamp(min=1e-12)
-    noise = 2 * a[half:].shape[0] ** -0.5  # two standard errors of a correlation of nothing
+    noise = 2 * a[half:].shape[0] ** -0.5  # two standard errors of the correlation of independent variables
     weight = torch.where(correlation > noise, correlation, 0) / v.square().mean(dim=0).sqrt().clamp(min=1e-6)
     if not bool(weight.any()):
         weight = torch.ones_like(weight)
@@ -64,8 +64,8 @@ def directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     cross = ((a.T @ b).double() / a.shape[0]).addr_(a_mean, b_mean, alpha=-1)
     whitened = torch.linalg.solve_triangular(left_root, cross, upper=False)
     whitened = torch.linalg.solve_triangular(right_root, whitened.T, upper=False).T
-    # Its singular vectors by way of the smaller square, in half of the time, but for those that this loses and
-    # that are nothing: fewer rows than dimensions have at most their rank.
+    # Singular vectors from the smaller Gram matrix, in half of the time. Its eigenvalues below _TINY are rounding
+    # error: with fewer rows than dimensions the rank is at most the number of rows.
     wide = whitened.shape[0] < whitened.shape[1]
     squares, vectors = torch.linalg.eigh(whitened @ whitened.T if wide else whitened.T @ whitened)
     real = squares > _TINY * squares[-1]

@@ -1,4 +1,4 @@
-"""Checks of arguments, whose errors name the argument, what came and what was expected."""
+"""Argument checks, whose errors name the argument, what came, what was expected and what to change."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_integer_vector(name: str, x: Tensor, num_rows: int) -> None:
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise TypeError(f"`{name}` must be an integer tensor, got dtype {x.dtype}.")
     if x.shape != (num_rows,):
-        raise ValueError(f"`{name}` must have one entry a row, shape ({num_rows},), got {tuple(x.shape)}.")
+        raise ValueError(f"`{name}` must have one entry for each row, shape ({num_rows},), got {tuple(x.shape)}.")
 
 
 def check_same_rows(name: str, num_rows: int, reference: str, num_reference_rows: int) -> None:
@@ -68,7 +68,7 @@ def check_int(name: str, value: int) -> None:
 
 
 def check_positive_number(name: str, value: float, unit: str) -> None:
-    """Raise unless ``value`` is a positive, finite number; ``unit`` says of what."""
+    """Raise unless ``value`` is a positive, finite number; ``unit`` names its unit in the message."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"`{name}` must be a number of {unit}, got {value!r} of type {type(value).__name__}.")
     if not (math.isfinite(value) and value > 0):

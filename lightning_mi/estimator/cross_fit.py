@@ -54,7 +54,7 @@ class CrossFit:
 
 
 def order_rows(name: str, z: Tensor, groups: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Check the rows and put them in the order in which they are cut into halves.
+    """Check the rows and order them as they are cut into halves.
 
     Args:
         name: Name of ``z`` in messages.
@@ -85,16 +85,23 @@ def order_rows(name: str, z: Tensor, groups: Tensor | None, seed: int) -> tuple[
 def cross_fit(
     groups: Tensor, num_classes: int, score_fold: Callable[[Fold, int], tuple[Tensor, Tensor]]
 ) -> CrossFit:
-    """Fit on one half and score the other, and the other way round.
+    """Fit on each half and score the other.
 
     Args:
         groups: ``(N,)`` integers, rows of one group stand together.
         num_classes: K.
-        score_fold: Fits to ``fold.fit`` and scores ``fold.score``, given the fold and its number. Returns the
-            classes of the scored rows ``(M,)`` int64 below K, and their scores ``(M,)``.
+        score_fold: Fits to ``fold.fit`` and scores ``fold.score``, given the fold and its number, 0 or 1. Returns
+            the classes of the scored rows ``(M,)`` int64 below K, and their scores ``(M,)`` in nats.
+
+    Returns:
+        Surprisal and score of each row, from which a bound is made.
 
     Raises:
         ValueError: If there is one group only.
+
+    Source:
+        Schick, "On asymptotically efficient estimation in semiparametric models", Annals of Statistics 1986;
+        Chernozhukov et al., "Double/debiased machine learning", Econometrics Journal 2018, for the name.
 
     Example:
         >>> import torch
@@ -128,5 +135,5 @@ def check_clusters(num_clusters: int, fold: Fold, num_rows: int) -> None:
     if num_clusters > num_fit:
         raise ValueError(
             f"`num_clusters` must be at most the number of pairs that the k-means is fitted to, got "
-            f"{num_clusters} clusters for {num_fit} of {num_rows} pairs. Lower it or bring more pairs."
+            f"{num_clusters} clusters for {num_fit} of {num_rows} pairs. Lower it or add pairs."
         )

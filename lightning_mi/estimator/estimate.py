@@ -18,13 +18,13 @@ class MIEstimate:
         entropy: H(c), the plug-in entropy of the clusters (or labels) on the scored rows.
         cross_entropy: E[-log q(c | z)] of the probe on rows that it has not seen; the entropy itself if the probe
             does worse than the marginal.
-        ceiling: log K, which no bound with K clusters can pass; of K classes for the labelled bound.
+        ceiling: log K, which no bound with K clusters (or classes) can exceed.
         num_clusters: K.
         active_clusters: How many of them occur among the scored rows (the mean of both halves, rounded).
         num_pairs: Number of rows, each of which was scored once.
         num_groups: Number of groups.
-        scores: What each group adds to the bound, on the host, for :meth:`gain_over`; neither shown nor
-            compared.
+        scores: What each group adds to the bound, on the host, for :meth:`gain_over`; left out of ``repr`` and
+            ``==``.
 
     ``float(estimate)`` is the bound.
 
@@ -49,9 +49,9 @@ class MIEstimate:
     def gain_over(self, other: MIEstimate) -> tuple[float, float]:
         """By how much this bound is above that of ``other``, and the standard error of that difference, in nats.
 
-        The difference is taken group by group, over the groups that both estimates have scored, so what is hard
-        or easy in a group cancels, and two epochs can differ significantly although their error bars overlap. It
-        is the difference before either bound is floored at 0.
+        The difference is taken group by group, over the groups that both estimates have scored. The difficulty of
+        a group cancels, so two epochs can differ significantly although their error bars overlap. It is the
+        difference before either bound is floored at 0.
 
         Raises:
             ValueError: If fewer than 2 groups are in both, or an estimate does not hold its scores.

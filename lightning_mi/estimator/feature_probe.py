@@ -15,7 +15,7 @@ from lightning_mi.estimator.scaling import RobustScaler
 _LEADING = 16  # principal coordinates, and as many canonical ones
 _SHRINKAGE = 0.4
 _NUM_COSINES = 512
-_WAVES = (1.0, 3.0)  # of the frequencies of the random_fourier_features, half of them each
+_WAVES = (1.0, 3.0)  # scales of the random frequencies, for one half of the features each
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class FeatureProbe:
 
     Attributes:
         linear: The probe on ``(D + F)`` features.
-        directions: ``(D, R)`` float32, of the leading coordinates.
-        offset: ``(R,)``, their means.
-        scaler: The scaling that stands before them.
-        expand: From leading coordinates ``(N, R)`` to features ``(N, F)``.
+        directions: ``(D, R)`` float32, directions of the leading coordinates.
+        offset: ``(R,)``, means of the leading coordinates.
+        scaler: The scaling that is applied first.
+        expand: The map from leading coordinates ``(N, R)`` to features ``(N, F)``.
     """
 
     linear: LinearProbe
@@ -47,14 +47,24 @@ def fit_feature_probe(
 ) -> FeatureProbe | LinearProbe:
     """Fit a linear probe on the embedding and on ``expand`` of its leading coordinates.
 
-    These are the 16 directions of ``z`` of largest variance and the 16 that tell the classes best, both found on
-    the first ``num_train`` rows: those that choose the settings of the probe have not seen them. They also choose
-    whether the embedding alone does better, and then :func:`lightning_mi.estimator.linear_probe.fit_probe` is all.
+    The leading coordinates are the 16 principal directions of ``z`` and the 16 directions that separate the
+    classes best, both found on the training rows alone. The validation rows choose the settings of the probe, as
+    in :func:`lightning_mi.estimator.linear_probe.fit_probe`, and whether the features are used at all.
+
+    Args:
+        z: ``(N, D)`` floating-point.
+        targets: ``(N,)`` int64, 0 to ``num_classes - 1``.
+        num_classes: K.
+        num_train: Number of training rows; the rest are validation rows.
+        expand: The map from leading coordinates ``(N, R)`` to features ``(N, F)``.
+
+    Returns:
+        The probe with features, or the linear probe if features do not lower the validation loss.
 
     Example:
         >>> import torch
         >>> z = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
-        >>> targets = (z.norm(dim=1) > 1.18).long()  # a circle: no line tells inside from outside
+        >>> targets = (z.norm(dim=1) > 1.18).long()  # a circle: no line separates inside from outside
         >>> straight = fit_probe(z[:1000], targets[:1000], 2, 750)
         >>> curved = fit_feature_probe(z[:1000], targets[:1000], 2, 750, quadratic_features)
         >>> straight.log_prob(z[1000:], targets[1000:]).mean().item() < -0.68  # log(1/2) = -0.69
@@ -79,7 +89,7 @@ def fit_feature_probe(
 
 
 def quadratic_features(u: Tensor) -> Tensor:
-    """All products of two of the coordinates ``u`` ``(N, R)``, squares among them: ``(N, R (R + 1) / 2)``.
+    """Products of any two of the coordinates ``u`` ``(N, R)``, squares included: ``(N, R (R + 1) / 2)``.
 
     Example:
         >>> import torch
@@ -91,11 +101,16 @@ def quadratic_features(u: Tensor) -> Tensor:
 
 
 def random_fourier_features(u: Tensor) -> Tensor:
-    """512 random_fourier_features of random linear functions of ``u`` ``(N, R)``, whose inner products
-    approximate Gaussian kernels.
+    """Random Fourier features ``(N, 512)`` of ``u`` ``(N, R)``: cosines of random linear functions. Their
+    inner products estimate 256 times the mean of two Gaussian kernels, of widths sqrt(R) and sqrt(R) / 3.
 
     Source:
         Rahimi and Recht, "Random features for large-scale kernel machines", NeurIPS 2007.
+
+    Example:
+        >>> import torch
+        >>> random_fourier_features(torch.zeros(3, 4)).shape
+        torch.Size([3, 512])
     """
     generator = torch.Generator().manual_seed(0)  # on the host: the same on every device
     width = u.shape[1]

@@ -1,4 +1,4 @@
-"""Folds: two halves that never share a group, each of which is fitted once and scored once."""
+"""Folds of a grouped two-fold split: two halves without a common group, each fitted once and scored once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from lightning_mi.hashing import mix
 
-_TRAIN_SHARE = 0.75  # of the fit part; the rest of it chooses the probe's settings,
-_MAX_VALIDATION_ROWS = 4096  # for which so many rows are enough
+_TRAIN_SHARE = 0.75  # of the rows to fit; the rest are validation rows, which choose the probe's settings
+_MAX_VALIDATION_ROWS = 4096  # more would not choose better
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One way to use rows that :func:`order_by_group` has ordered.
+    """One of the two folds over rows that :func:`order_by_group` has ordered.
 
     Attributes:
         fit: The half that the quantiser and the probe are fitted to.
         score: The other half, which is scored.
-        num_train: Rows of ``fit`` before the first that chooses the probe's settings; all of them if
-            they are one group.
+        num_train: Number of leading rows of ``fit`` to train on. The rest are validation rows, which choose the
+            probe's settings; there are none if all rows of ``fit`` are one group.
     """
 
     fit: slice
@@ -30,10 +30,18 @@ class Fold:
 
 
 def folds(groups: Tensor) -> list[Fold]:
-    """Both ways round of two halves, for ``groups`` ``(N,)`` in the order of :func:`order_by_group`.
+    """The two folds, for ``groups`` ``(N,)`` in the order of :func:`order_by_group`.
 
     Raises:
         ValueError: If there is one group only.
+
+    Example:
+        >>> import torch
+        >>> first, second = folds(torch.tensor([3, 3, 1, 1, 8, 8, 5, 5]))
+        >>> first
+        Fold(fit=slice(0, 4, None), score=slice(4, 8, None), num_train=2)
+        >>> second.fit == first.score, second.score == first.fit
+        (True, True)
     """
     num_rows = groups.shape[0]
     middle = cut_near(groups, share=0.5)
@@ -49,7 +57,7 @@ def _num_train(groups: Tensor) -> int:
 
 
 def order_by_group(groups: Tensor, seed: int) -> Tensor:
-    """Rows ``(N,)`` in an order that depends on the group numbers and the seed alone, groups together."""
+    """Row numbers ``(N,)`` int64 in the order of a hash of ``groups`` ``(N,)`` and ``seed``, groups together."""
     return torch.argsort(mix(groups, seed), stable=True)
 
 
@@ -74,7 +82,7 @@ def cut_near(groups: Tensor, share: float) -> int:
     starts = torch.nonzero(groups[1:] != groups[:-1])[:, 0] + 1
     if len(starts) == 0:
         raise ValueError(
-            f"`groups` must hold at least 2 different groups, got 1 in {groups.shape[0]} rows: nothing "
-            "would be left to score what was fitted."
+            f"`groups` must hold at least 2 different groups, got 1 in {groups.shape[0]} rows. No group is "
+            "both fitted and scored, so give finer `groups` or rows of more groups."
         )
     return int(starts[(starts - share * groups.shape[0]).abs().argmin()])

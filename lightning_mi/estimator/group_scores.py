@@ -1,4 +1,4 @@
-"""GroupScores: what each group adds to a bound, for standard errors and paired differences (cluster-robust)."""
+"""GroupScores: scores of a bound by group, for cluster-robust standard errors and paired differences."""
 
 from __future__ import annotations
 
@@ -38,9 +38,16 @@ class GroupScores:
         return GroupScores(names, totals, sizes.double(), halves)
 
     def compact(self, max_groups: int = 4096) -> GroupScores:
-        """An even share of at most ``max_groups`` groups, scores rounded to float32: 17 bytes a group in a
-        checkpoint,
-        and the same in memory as after :meth:`from_state`."""
+        """Every n-th group, at most ``max_groups`` of them, with ``totals`` rounded to float32.
+
+        :meth:`state` of the result takes 17 bytes a group, and :meth:`from_state` restores it exactly.
+
+        Example:
+            >>> import torch
+            >>> scores = GroupScores.of_rows(torch.arange(10), torch.ones(10), middle=5)
+            >>> scores.compact(max_groups=4).groups.tolist()
+            [0, 3, 6, 9]
+        """
         some = slice(None, None, -(-len(self.groups) // max_groups))
         return GroupScores(
             groups=self.groups[some].clone(),
@@ -50,7 +57,7 @@ class GroupScores:
         )
 
     def state(self) -> dict[str, Any]:
-        """Tensors only, for a checkpoint."""
+        """Tensors for a checkpoint: ``groups`` int64, ``totals`` float32, ``counts`` int32, ``halves`` int8."""
         return {
             "groups": self.groups,
             "totals": self.totals.float(),
@@ -60,7 +67,7 @@ class GroupScores:
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> GroupScores:
-        """The scores that :meth:`state` was made from, other keys of ``state`` are ignored."""
+        """The inverse of :meth:`state` for compact scores; other keys of ``state`` are ignored."""
         return GroupScores(
             state["groups"], state["totals"].double(), state["counts"].double(), state["halves"].long()
         )
@@ -71,8 +78,10 @@ class GroupScores:
         return clustered_stderr(influence, means, _by_half(self.counts, self.halves))
 
     def stderr_of_scoring(self) -> float:
-        """Standard error of the mean score for these two fits: how far it may be from what they would score on all
-        groups that there might be. It answers whether that can be 0, and leaves out what other fits would give."""
+        """Standard error of the mean score given the two fits, over groups alone.
+
+        It serves a test of whether these fits score above 0, and leaves out the variance of the fits themselves.
+        """
         return standard_error(self._influence()[1])
 
     def _influence(self) -> tuple[Tensor, Tensor]:
@@ -80,7 +89,7 @@ class GroupScores:
         return means, (self.totals - means[self.halves] * self.counts) / self.counts.sum()
 
     def gain_over(self, other: GroupScores) -> tuple[float, float]:
-        """Difference of the mean scores of the groups that both have, and its standard error, in nats.
+        """Difference of the mean scores over the groups in both, and its standard error, in nats.
 
         Raises:
             ValueError: If fewer than 2 groups are in both.
@@ -103,22 +112,25 @@ class GroupScores:
         return gain, clustered_stderr(influence, means, sizes)
 
     def _named(self, names: Tensor) -> GroupScores:
-        """The groups that are among ``names``, in the order of their names."""
+        """The scores of the groups that are among ``names``, sorted by name."""
         order = self.groups.argsort()
         order = order[torch.isin(self.groups[order], names)]
         return GroupScores(self.groups[order], self.totals[order], self.counts[order], self.halves[order])
 
 
 def clustered_stderr(influence: Tensor, means: Tensor, sizes: Tensor) -> float:
-    """Standard error of a mean over both halves, if the rows of one group are not independent.
+    """Cluster-robust standard error of a mean over both halves, whose rows depend within a group.
 
-    The groups' own spread (Liang and Zeger, Biometrika 1986) ignores the variance of the fits. The two halves
-    have a fit each, so the error is never less than the one that their difference implies.
+    The variance between groups ignores the variance of the fits. Each half has a fit of its own, so the error is
+    at least the one that the difference of the two halves implies.
 
     Args:
         influence: ``(G,)`` float64, what each group adds to the mean less what an average one adds.
         means: ``(2,)`` float64, mean of each half.
-        sizes: ``(2,)`` float64, rows of each half; 0 if there is none.
+        sizes: ``(2,)`` float64, number of rows of each half; 0 if there are none.
+
+    Source:
+        Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986.
     """
     within = standard_error(influence)
     if bool((sizes == 0).any()):

@@ -15,10 +15,10 @@ from lightning_mi.estimator.linalg import nearest, sums_by_class
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
 _GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
-_PCA_DIM = 32  # principal components in which most iterations are done
-_ROWS_PER_CENTER = 256  # at least, if the iterations use an even sample
+_PCA_DIM = 32  # principal components that the first iterations use
+_ROWS_PER_CENTER = 256  # at least, when the iterations use an even sample
 _MOST_ITERATIONS = 25
-_TOLERANCE = 1e-3  # of the sum of squared distances, by which an iteration must lower it
+_TOLERANCE = 1e-3  # relative fall of the sum of squared distances, below which the iterations end
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class KMeansQuantizer:
 
     Attributes:
         centroids: ``(K', D)`` float32, K' at most the K that was asked for.
-        scaler: The scaling that stands before the search.
+        scaler: The scaling that is applied first.
     """
 
     centroids: Tensor
@@ -64,12 +64,12 @@ def fit_kmeans(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[KMeansQuant
 
 
 def cluster(points: Tensor, num_clusters: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``, and the centre of each.
+    """Centres ``(K', D)`` of ``points`` ``(N, D)`` float32, K' at most ``num_clusters``, and the number of the
+    nearest of them for each point, ``(N,)`` int64.
 
-    Where D is large, the seeding and the first iterations see
-    the leading principal components alone, in which k-means finds most of what it finds, and the last ones the
-    points themselves. Where there are 512 points or more for each centre, the iterations use an even sample of at
-    least 256 for each.
+    If D is above 64, the initialisation and the first iterations use 32 leading principal components, which hold
+    most of the cluster structure, and the last iterations use the points themselves. With 512 points or more for
+    each centre, the iterations use an even sample of at least 256 for each.
 
     Source:
         Ding and He, "K-means clustering via principal component analysis", ICML 2004; Halko, Martinsson, Tropp,
@@ -103,7 +103,7 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
     """Lloyd's iterations on ``points`` ``(N, D)`` from ``centroids`` ``(K, D)``, both float32.
 
     They end after ``max_iter``, or when the sum of squared distances falls by less than a thousandth. A centre
-    that loses all of its points moves to the point that is farthest from its own centre.
+    without points moves to the point that is farthest from its own centre.
 
     Returns:
         The centres ``(K, D)`` and the nearest of them for each point ``(N,)``.
@@ -130,7 +130,7 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which never writes the distances."""
+    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which does not store the distances."""
     if not points.is_cuda:
         return nearest(points, centroids)
     faiss = _faiss()
@@ -145,8 +145,8 @@ def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _faiss() -> Any:
-    """faiss with torch tensors, for which it patches its own classes. Not before a GPU is used, since a user's own
-    ``index.add`` of an ``np.memmap`` then raises, and ``reconstruct`` returns a tensor."""
+    """faiss with support for torch tensors, imported only when a GPU is used: the import patches faiss's classes,
+    after which a user's own ``index.add`` of an ``np.memmap`` raises and ``reconstruct`` returns a tensor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
         import faiss
@@ -156,7 +156,7 @@ def _faiss() -> Any:
 
 @cache
 def _gpu_resources(device: int) -> Any:
-    """Streams, handles and scratch memory of one device: made once, since that takes longer than a search."""
+    """Streams, handles and scratch memory of one device, made once: making them takes longer than a search."""
     faiss = _faiss()
     with torch.cuda.device(device):
         resources = faiss.StandardGpuResources()

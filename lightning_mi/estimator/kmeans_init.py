@@ -11,25 +11,25 @@ from torch import Tensor
 
 from lightning_mi.estimator.linalg import nearest
 
-_ROWS_PER_CENTER = 16  # among which candidates are drawn,
-_FEWEST_ROWS = 1024  # but never fewer than these
-_CANDIDATES_PER_CENTER = 4  # and 2 beyond this many centers
+_ROWS_PER_CENTER = 16  # of the sample from which candidates are drawn
+_FEWEST_ROWS = 1024  # of that sample, however few the centres
+_CANDIDATES_PER_CENTER = 4  # half as many above _MANY_CENTERS
 _MANY_CENTERS = 512
 _ROUNDS = 5  # in which the candidates are drawn
-_STARTS = 4  # of which the best is kept, fewer beyond 128 centers
-_REFINEMENTS = 2  # iterations of each start on the candidates
-_LADDER_TOP = 2.0**30  # the largest weight of a draw, as a whole number
-_SAME = 1e-6  # of the sum of their squares: what rounding leaves between equal points is no distance
+_STARTS = 4  # of which the best is kept; fewer above 128 centres
+_REFINEMENTS = 2  # Lloyd's iterations of each start on the candidates
+_LADDER_TOP = 2.0**30  # the largest weight of a draw, as an integer
+_SAME = 1e-6  # relative to the sum of both squared norms: a smaller squared distance is rounding error
 
 
 def seed_centers(points: Tensor, num_clusters: int, seed: int) -> Tensor:
     """Up to ``num_clusters`` centres for ``points`` ``(N, D)`` float32; fewer if fewer points differ.
 
-    A few candidates for each centre are drawn among an even sample of the points, many at a time, each with a
-    probability in proportion to its squared distance from those drawn before. They are weighted by how many of the
-    sample are nearest to them, and k-means on them, from the best of several starts by k-means++, gives the
-    centres. On a GPU this is some hundred kernels, whatever K: the loop over the centres runs on the host, and the
-    distances between the candidates are all that leaves the device.
+    A few candidates for each centre are drawn from an even sample of the points, many at a time, with probability
+    proportional to the squared distance from those drawn before. A candidate's weight is the number of sampled
+    points nearest to it. Weighted k-means on the candidates, from the best of several k-means++ starts, gives the
+    centres. On a GPU this takes about a hundred kernels for any K: the loop over the centres runs on the host, and
+    only the distances between the candidates leave the device.
 
     Returns:
         ``(K', D)`` float32 on the device of ``points``, K' at most ``num_clusters``.
@@ -70,13 +70,13 @@ def _candidates(points: Tensor, wanted: int, generator: torch.Generator) -> Tens
         return points
     last = num_rows - 1
     draws = torch.rand(_ROUNDS, -(-wanted // _ROUNDS), dtype=torch.float64, generator=generator).to(points.device)
-    # What rounding leaves between equal points is no distance.
+    # Lowered by _SAME, so that equal points have distance 0 in spite of rounding.
     squares = points.square().sum(dim=1) * (1 - _SAME)
     distance = torch.full_like(squares, torch.inf)
     weights = torch.ones_like(squares)
     chosen = []
     for draw in draws:
-        # Whole numbers, because their sums are the same in whatever order a GPU adds them.
+        # Integers, whose sums do not depend on the order in which a GPU adds them.
         ladder = (weights * (_LADDER_TOP / weights.amax().clamp(min=1e-30))).to(torch.int64).cumsum(dim=0)
         rows = torch.searchsorted(ladder, (draw * ladder[-1]).to(torch.int64), right=True).clamp_(max=last)
         half_apart, _ = nearest(points, points[rows])
@@ -88,8 +88,10 @@ def _candidates(points: Tensor, wanted: int, generator: torch.Generator) -> Tens
 def _spread_out(
     apart: NDArray[np.float32], weights: NDArray[np.float32], draws: NDArray[np.float64]
 ) -> list[NDArray[np.int64]]:
-    """Weighted k-means++ from several starts at once: the chosen rows of each. Of several rows drawn each time the
-    one is kept that leaves the smallest sum of squared distances. In numpy, whose small steps are quick.
+    """Greedy weighted k-means++ from several starts at once: the chosen rows of each.
+
+    Each step draws several rows and keeps the one that leaves the smallest sum of squared distances. In numpy,
+    which has less overhead for each of the many small operations.
 
     Args:
         apart: ``(C, C)``, squared distances of the candidates.
@@ -97,8 +99,8 @@ def _spread_out(
         draws: ``(K, S, M)`` uniform numbers, for M rows at each of K steps of S starts.
 
     Source:
-        Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, the several rows in
-        their conclusion.
+        Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007; the greedy
+        variant in its conclusion.
     """
     num_rows, (num_clusters, num_starts, _) = len(weights), draws.shape
     each = np.arange(num_starts)
@@ -122,13 +124,14 @@ def _spread_out(
 
 
 def _refine(candidates: Tensor, weights: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
-    """A few of Lloyd's iterations, and the weighted sum of squared distances (less a constant) before the last."""
+    """Centres after a few of Lloyd's iterations, and the weighted sum of squared distances, up to a factor and a
+    constant, before the last."""
     cost = weights.new_zeros(())
     names = torch.arange(len(centers), device=centers.device)
     for _ in range(_REFINEMENTS):
         half_apart, member_of = nearest(candidates, centers)
         cost = half_apart @ weights
-        # No scatter: a GPU's is not repeatable.
+        # No scatter, which is not deterministic on a GPU.
         hits = (member_of[:, None] == names) * weights[:, None]
         mass = hits.sum(dim=0)[:, None]
         centers = torch.where(mass > 0, hits.T @ candidates / mass.clamp(min=1e-30), centers)

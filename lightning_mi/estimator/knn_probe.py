@@ -1,4 +1,4 @@
-"""Nearest-neighbour probe: predicts the class of the nearest fitted row, mixed with the marginal."""
+"""1-nearest-neighbour probe q(c | z): the class of the nearest fitted row, mixed with the marginal."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 from lightning_mi.estimator.linear import row_blocks
 from lightning_mi.estimator.pca_quantizer import Whitening, fit_whitening
 
-_SHARES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # of the rows, below whose distances one is as near as that
-_PRIOR_COUNT = 20.0  # pseudo-rows of the marginal, by which a weight is held back
-_STEPS = 50  # of expectation maximisation, which has long converged then
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # quantiles of the distances, which separate their ranges
+_PRIOR_COUNT = 20.0  # pseudo-rows of each range that the marginal explains; they shrink its weight
+_STEPS = 50  # of expectation maximisation; weights are then within about 0.01 of the maximum
 
 
 @dataclass(frozen=True)
 class NearestNeighborProbe:
-    """q(c | z) = w 1[c = class of the nearest point] + (1 - w) p(c), with a weight w for each range of distance.
+    """q(c | z) = w 1[c = class of the nearest point] + (1 - w) p(c), with a weight w for each range of distances.
 
     Attributes:
-        points: ``(N, R)`` float32, the rows that it was fitted to, in whitened coordinates.
+        points: ``(N, R)`` float32, the fitted rows, in whitened coordinates.
         classes: ``(N,)`` int64, their classes.
         marginal: ``(K,)`` float64, p(c).
         edges: ``(E,)`` float32, ascending distances that separate the ranges.
         weights: ``(E + 1,)`` float64, w of each range.
-        whitening: The coordinates.
+        whitening: The map to whitened coordinates.
     """
 
     points: Tensor
@@ -40,22 +40,22 @@ class NearestNeighborProbe:
         distances, which = _nearest(self.whitening(z), self.points)
         weights = self.weights[torch.bucketize(distances, self.edges)]
         hits = self.classes[which] == classes
-        # So written, it does not matter that the marginal of a class is 0 that was not fitted: none is like it.
+        # A class without fitted rows has marginal 0, but no neighbour has that class: 1/0 is never selected.
         return (weights * (torch.where(hits, 1 / self.marginal[classes], 0) - 1)).log1p()
 
 
 def fit_nearest_neighbors(z: Tensor, classes: Tensor, num_classes: int, groups: Tensor) -> NearestNeighborProbe:
-    """Fit it: how often does the nearest neighbour of another group have the same class?
+    """Fit a nearest-neighbour probe to rows whose neighbours are those of other groups.
 
-    Distances are taken in whitened coordinates, so that small differences between rows are not hidden behind what
-    they share. The weight of each range of distance is its maximum-likelihood share in
-    the mixture, held back by 20 pseudo-rows of the marginal.
+    Distances are taken in whitened coordinates, in which directions of small variance count as much as those of
+    large variance. The weight of each range of distances maximises the likelihood of the mixture, with 20
+    pseudo-rows that the marginal explains.
 
     Args:
         z: ``(N, D)`` floating-point.
         classes: ``(N,)`` int64, 0 to ``num_classes - 1``.
         num_classes: K.
-        groups: ``(N,)`` integers; a row of the same group is no neighbour.
+        groups: ``(N,)`` integers; rows of the same group are not neighbours.
 
     Source:
         Cover and Hart, "Nearest neighbor pattern classification", IEEE Transactions on Information Theory 1967.
@@ -85,8 +85,8 @@ def fit_nearest_neighbors(z: Tensor, classes: Tensor, num_classes: int, groups: 
 
 
 def _nearest(queries: Tensor, points: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest of ``points`` ``(N, R)`` and its number, ``(M,)`` each; with ``groups`` ``(N,)``,
-    if both are the same rows, to the nearest of another group."""
+    """Distance to the nearest of ``points`` ``(N, R)`` and its number, ``(M,)`` each. With ``groups`` ``(N,)``,
+    which requires that both are the same rows, the nearest of another group."""
     squares = points.square().sum(dim=1)
     distances = queries.new_empty(queries.shape[0])
     which = torch.empty(queries.shape[0], dtype=torch.int64, device=queries.device)

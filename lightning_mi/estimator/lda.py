@@ -1,9 +1,9 @@
-"""Linear discriminant analysis (LDA) in closed form: canonical directions, shrunk by held-out rows.
+"""Linear discriminant analysis (LDA) in closed form: canonical directions, shrunk by validation rows.
 
-Classes share one covariance, shrunk toward a multiple of the identity. Its canonical directions (those in which
-class means differ most for the spread inside of a class) turn the discriminant into a sum of one term each. Class
-means of few rows stand farther apart than the true ones, so along each direction they are pulled together by the
-slope with which rows that were not fitted follow them.
+Classes share one covariance, shrunk toward a multiple of the identity. In canonical directions (those in which
+class means differ most relative to the variance within classes) the discriminant is a sum of one term for each
+direction. Means of few rows are farther apart than the true means, so in each direction they are multiplied by the
+slope of the regression of validation rows on them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 from lightning_mi.estimator.linalg import gram, sums_by_class
 from lightning_mi.estimator.linear import LinearMap
 
-_PSEUDO_ROWS = 0.5  # of each class (Krichevsky and Trofimov): none is ever impossible
+_PSEUDO_ROWS = 0.5  # added to each class (Krichevsky and Trofimov), so that none has probability 0
 _NEWTON_STEPS = 6
 _EM_STEPS = 10
-_RANK_TOLERANCE = 1e-6  # of the strongest direction
+_RANK_TOLERANCE = 1e-6  # relative to the strongest direction
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What the discriminant needs to know of a set of rows; those of two sets add up.
+    """Sufficient statistics of a set of rows; those of two sets can be added.
 
     Attributes:
-        gram: ``(D, D)`` float64, sum of the rows' outer products.
+        gram: ``(D, D)`` float64, sum of the outer products of the rows.
         sums: ``(K, D)`` float64, sum of the rows of each class.
-        counts: ``(K,)`` float64, number of the rows of each class.
+        counts: ``(K,)`` float64, number of rows of each class.
         dtype: Data type of the rows.
     """
 
@@ -42,7 +42,7 @@ class Moments:
         return Moments(self.gram + other.gram, self.sums + other.sums, self.counts + other.counts, self.dtype)
 
     def statistics(self) -> ClassStatistics:
-        """Means and covariance: differences of large sums, hence float64 up to here."""
+        """Means and covariance. They are differences of large sums, hence float64 until here."""
         num_rows = self.counts.sum().clamp(min=1)
         mean = self.sums.sum(dim=0) / num_rows
         means = torch.where(self.counts[:, None] > 0, self.sums / self.counts[:, None] - mean, 0)
@@ -58,14 +58,14 @@ class Moments:
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Where a set of rows and its classes lie.
+    """Means, covariance and class shares of a set of rows.
 
     Attributes:
-        covariance: ``(D, D)``, of all rows.
-        mean: ``(D,)``, of all rows.
-        means: ``(K, D)``, of the classes, less ``mean``; zero for a class without rows.
-        shares: ``(K,)``, of the classes in the rows.
-        log_prior: ``(K,)`` float32, log of the shares with half a row more in each class.
+        covariance: ``(D, D)``, covariance of all rows.
+        mean: ``(D,)``, mean of all rows.
+        means: ``(K, D)``, class means less ``mean``; zero for a class without rows.
+        shares: ``(K,)``, shares of the classes in the rows.
+        log_prior: ``(K,)``, log of the shares with half a row added to each class.
     """
 
     covariance: Tensor
@@ -77,14 +77,14 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class Discriminant:
-    """Class means in canonical coordinates ``y = x @ directions - offset``, in which the covariance inside of
-    the classes is diagonal.
+    """Class means in canonical coordinates ``y = x @ directions - offset``, in which the covariance within
+    classes is diagonal.
 
     Attributes:
-        directions: ``(D, R)`` float32, strongest first.
+        directions: ``(D, R)``, strongest first.
         offset: ``(R,)``.
         means: ``(K, R)``, the class means.
-        within: ``(R,)``, variance inside of the classes (the variance of all rows is 1).
+        within: ``(R,)``, variance within classes (the variance of all rows is 1).
         log_prior: ``(K,)``.
     """
 
@@ -99,34 +99,34 @@ class Discriminant:
         return torch.addmm(-self.offset, x, self.directions)
 
     def linear(self, slopes: Tensor, temperature: Tensor) -> LinearMap:
-        """The map from canonical coordinates to logits, where means are pulled together by ``slopes`` ``(R,)``
-        and all differences of log densities multiplied by ``temperature``."""
+        """The map from canonical coordinates to logits, with class means multiplied by ``slopes`` ``(R,)`` and
+        differences of log densities by ``temperature``."""
         means = self.means * slopes
         weight = temperature * (means / self.within).T
         return LinearMap(weight, self.log_prior - (weight.T * means).sum(dim=1) / 2)
 
 
 def moments(x: Tensor, targets: Tensor, num_classes: int) -> Moments:
-    """The :class:`Moments` of ``x`` ``(N, D)`` float32 with ``targets`` ``(N,)`` int64 below ``num_classes``."""
+    """The :class:`Moments` of ``x`` ``(N, D)`` with ``targets`` ``(N,)`` int64 below ``num_classes``."""
     counts = torch.bincount(targets, minlength=num_classes).double()
     return Moments(gram(x), sums_by_class(x, targets, num_classes).double(), counts, x.dtype)
 
 
-def discriminant(of: ClassStatistics, shrinkage: float) -> Discriminant:
+def discriminant(statistics: ClassStatistics, shrinkage: float) -> Discriminant:
     """The canonical directions of the classes (at most K - 1), with the covariance shrunk by ``shrinkage``.
 
-    Where T is the covariance of all rows, B that of the class means and t the mean of T's diagonal, the
-    directions solve  (1-s) B v = rho^2 ((1-s) T + s t I) v.
+    With T the covariance of all rows, B that of the class means, t the mean of T's diagonal and s the shrinkage,
+    the directions solve  (1-s) B v = rho^2 ((1-s) T + s t I) v.
 
     Source:
         Friedman, "Regularized discriminant analysis", JASA 1989; Hastie, Buja, Tibshirani, "Penalized
         discriminant analysis", Annals of Statistics 1995.
     """
-    shrunk = of.covariance * (1 - shrinkage)
-    shrunk.diagonal().add_(shrinkage * of.covariance.diagonal().mean().clamp(min=1e-12))
+    shrunk = statistics.covariance * (1 - shrinkage)
+    shrunk.diagonal().add_(shrinkage * statistics.covariance.diagonal().mean().clamp(min=1e-12))
     root = torch.linalg.cholesky_ex(shrunk).L
-    whitened = torch.linalg.solve_triangular(root, of.means.T, upper=False)  # (D, K)
-    between = whitened * ((1 - shrinkage) * of.shares).sqrt()
+    whitened = torch.linalg.solve_triangular(root, statistics.means.T, upper=False)  # (D, K)
+    between = whitened * ((1 - shrinkage) * statistics.shares).sqrt()
     rank = max(1, min(between.shape[0], between.shape[1] - 1))
     if between.shape[0] <= between.shape[1]:
         rho_squared, basis = torch.linalg.eigh((between @ between.T).double())
@@ -138,27 +138,31 @@ def discriminant(of: ClassStatistics, shrinkage: float) -> Discriminant:
     directions = torch.linalg.solve_triangular(root.T, basis, upper=True)
     return Discriminant(
         directions=directions,
-        offset=of.mean @ directions,
+        offset=statistics.mean @ directions,
         means=whitened.T @ basis,
         within=(1 - rho_squared).clamp(1e-4, 1).to(shrunk.dtype),
-        log_prior=of.log_prior,
+        log_prior=statistics.log_prior,
     )
 
 
 def fit_class_mean_shrinkage(y: Tensor, targets: Tensor, means: Tensor) -> Tensor:
-    """Slope of ``y`` ``(N, R)`` on the class means of ``targets`` ``(N,)`` in each direction: ``(R,)`` from 0
-    to 1, never rising from one direction to the next (a stronger one is no less to be trusted)."""
+    """Slope of the regression of ``y`` ``(N, R)`` on the class ``means`` ``(K, R)`` of ``targets`` ``(N,)`` in
+    each direction: ``(R,)`` from 0 to 1, non-increasing from the strongest direction to the weakest."""
     expected = means[targets]
     slope = torch.stack([(y * expected).sum(dim=0), expected.square().sum(dim=0)]).double().cpu()
     numerator, denominator = slope
-    # A direction that no class means span (a class had no row to fit) is rounding error, and so is its slope.
+    # A direction without class means (a class had no training row) is rounding error, and so is its slope.
     numerator = torch.where(denominator > _RANK_TOLERANCE * denominator.max(), numerator, 0)
     return _falling(numerator, denominator).clamp(0, 1).to(y)
 
 
 def fit_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:
-    """The t between 0 (the marginal) and 10 under which softmax(log_prior + t * scores) gives the ``targets``
-    ``(N,)`` the highest likelihood, a 0-d tensor: Newton's method on a convex function."""
+    """The maximum-likelihood t of softmax(log_prior + t * scores), from 0 (the marginal) to 10, as a 0-d tensor:
+    Newton's method on a convex function of ``scores`` ``(N, K)``, ``log_prior`` ``(K,)`` and ``targets`` ``(N,)``.
+
+    Source:
+        Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017 (temperature scaling).
+    """
     hit = scores.gather(1, targets[:, None])[:, 0]
     t = scores.new_ones(())
     for _ in range(_NEWTON_STEPS):
@@ -171,11 +175,11 @@ def fit_temperature(scores: Tensor, log_prior: Tensor, targets: Tensor) -> Tenso
 
 
 def fit_marginal_weight(log_q: Tensor, log_marginal: Tensor) -> Tensor:
-    """The share of rows, a 0-d tensor, that the marginal had better predict: the weight e that gives the mixture
-    (1 - e) q + e * marginal the highest likelihood, from the logs ``(N,)`` of both at held-out rows' targets.
+    """The maximum-likelihood weight e of the mixture (1 - e) q + e * marginal, a 0-d tensor, from the logs
+    ``(N,)`` of both at the targets of validation rows.
 
-    One pseudo-row counts as a weight, so a target that the probe all but excludes never costs more than about
-    log N over the marginal.
+    One pseudo-row for each component keeps e above 1 / (N + 2), so a target to which the probe gives almost no
+    probability costs at most about log N nats more than under the marginal.
 
     Source:
         Dempster, Laird, Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 1977.
@@ -188,7 +192,8 @@ def fit_marginal_weight(log_q: Tensor, log_marginal: Tensor) -> Tensor:
 
 
 def _falling(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """The sequence closest to ``numerator / denominator`` that never rises (pool adjacent violators)."""
+    """Non-increasing isotonic regression of ``numerator / denominator``, weighted by ``denominator``, by pooling
+    adjacent violators."""
     pools: list[list[float]] = []
     for above, below in zip(numerator.tolist(), denominator.clamp(min=1e-30).tolist(), strict=True):
         pools.append([above, below, 1])

@@ -11,7 +11,7 @@ _ROWS_AT_ONCE = 1 << 14  # rows summed in float32 before float64 takes over
 
 
 def gram(x: Tensor) -> Tensor:
-    """``x^T x`` of ``x`` ``(N, D)`` float32, as ``(D, D)`` float64: what rounding does stays independent of N.
+    """``x^T x`` of ``x`` ``(N, D)`` float32, as ``(D, D)`` float64, whose relative error does not grow with N.
 
     Example:
         >>> import torch
@@ -24,7 +24,7 @@ def gram(x: Tensor) -> Tensor:
         for part in x.split(_ROWS_AT_ONCE):
             total += part.T @ part
         return total
-    # On the host the product is what counts: leave out three of eight of it, which symmetry gives.
+    # On the host the product takes the time: skip three eighths of it, which follow by symmetry.
     width = -(-dim // 4)
     for part in x.split(_ROWS_AT_ONCE):
         for start in range(0, dim, width):
@@ -35,8 +35,8 @@ def gram(x: Tensor) -> Tensor:
 def sums_by_class(x: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     """Sum of the rows of ``x`` ``(N, D)`` float32 of each class ``(N,)``: ``(num_classes, D)`` float32.
 
-    The same bits every time: the host adds in the order of the rows; a GPU, whose additions are atomic and
-    come in any order, multiplies by the one-hot matrix.
+    Deterministic: the host adds in the order of the rows; a GPU, whose atomic additions come in any order,
+    multiplies by the one-hot matrix instead.
 
     Example:
         >>> import torch

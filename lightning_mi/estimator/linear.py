@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ELEMENTS_AT_ONCE = 1 << 18  # elements of the logits at once, which then stay in the host's caches,
-_GPU_ELEMENTS_AT_ONCE = 1 << 24  # or keep a GPU busy
+_ELEMENTS_AT_ONCE = 1 << 18  # logits in one block on the host, where they then stay in the caches
+_GPU_ELEMENTS_AT_ONCE = 1 << 24  # on a GPU, where fewer would leave it idle
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,13 @@ class LinearMap:
 
 
 def row_blocks(num_classes: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of each of ``columns`` ``(N, ...)``, so many at once that their logits stay small."""
+    """Blocks of the same rows of each of ``columns`` ``(N, ...)``, small enough for logits of all classes.
+
+    Example:
+        >>> import torch
+        >>> [len(rows) for (rows,) in row_blocks(1 << 17, torch.arange(5))]
+        [2, 2, 1]
+    """
     block = _GPU_ELEMENTS_AT_ONCE if columns[0].is_cuda else _ELEMENTS_AT_ONCE
     rows = max(1, block // num_classes)
     return zip(*(column.split(rows) for column in columns), strict=True)

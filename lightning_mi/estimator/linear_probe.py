@@ -22,13 +22,13 @@ from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 from lightning_mi.estimator.softmax_regression import lbfgs
 
 SHRINKAGES = (0.01, 0.1, 0.4, 0.8)
-_MAX_STEPS = 15  # of the refinement
-_PATIENCE_BEFORE_GAIN = 2  # steps without a gain on held-out rows, after which refinement stops
+_MAX_STEPS = 15  # of softmax regression, the refinement
+_PATIENCE_BEFORE_GAIN = 2  # steps without a gain on validation rows, after which refinement stops
 _PATIENCE = 3  # the same, after a first gain
-_LEAST_GAIN = 1e-3  # nats, of a step over the best one before, to count as one
-_PENALTY = 0.1  # that holds the refinement to the closed form
+_LEAST_GAIN = 1e-3  # nats by which a step must improve on the best one before
+_PENALTY = 0.1  # on the distance of the refinement from the closed form
 _LEAST_SLOPE = 1e-3
-_FEW_NUMBERS = 1 << 18
+_FEW_NUMBERS = 1 << 18  # elements of z up to which float64 is used
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class LinearProbe:
     """A fitted probe.
 
     Attributes:
-        linear: From scaled coordinates to logits; its weight is zero if the probe predicts the marginal.
+        linear: The map from scaled coordinates to logits; its weight is zero if the probe predicts the marginal.
         marginal_weight: Weight of the marginal in the prediction, a 0-d tensor.
         log_prior: ``(K,)``, log of the marginal.
-        scaler: The scaling that stands before it.
-        shrinkage: Shrinkage of the covariance, chosen on held-out rows; 1 for the marginal.
-        steps: Steps of the solver after the closed form; 0 if they do not help on held-out rows.
-        loss: Mean of -log q over the held-out rows that chose all this, in nats; infinite if there were none.
+        scaler: The scaling that is applied first.
+        shrinkage: Shrinkage of the covariance, chosen by validation rows; 1 for the marginal.
+        steps: Steps of softmax regression after the closed form; 0 if they do not lower the validation loss.
+        loss: Mean of -log q over the validation rows, in nats; infinite if there were none.
     """
 
     linear: LinearMap
@@ -64,7 +64,7 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class _Settings:
-    """Settings chosen on the held-out rows."""
+    """Settings that the validation rows choose."""
 
     shrinkage: float
     slopes: Tensor
@@ -77,7 +77,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A model of the other rows, its settings, and the mean loss of the held-out rows."""
+    """A model of the training rows, its settings, and its mean loss on the validation rows."""
 
     loss: float
     settings: _Settings
@@ -87,16 +87,16 @@ class _Attempt:
 def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_train: int) -> LinearProbe:
     """Fit a linear softmax probe.
 
-    The first ``num_train`` rows are fitted, and the others choose how far the covariance is shrunk, how far
-    class means are pulled together in each canonical direction, how sharp the prediction is (down to the
-    marginal), and how many steps of softmax regression follow. With these choices the probe is fitted to all
-    rows.
+    A linear discriminant is fitted to the first ``num_train`` rows. The others, the validation rows, choose the
+    shrinkage of the covariance, the shrinkage of the class means in each canonical direction, the temperature and
+    marginal weight of the prediction, and the number of steps of softmax regression that follow. With these
+    settings the probe is fitted to all rows.
 
     Args:
         z: ``(N, D)`` floating-point.
         targets: ``(N,)`` int64, 0 to ``num_classes - 1``.
         num_classes: K.
-        num_train: Number of rows before the first that chooses. 0 or N leave no choice: the probe then
+        num_train: Number of training rows. With 0 or N, which leave no training or no validation rows, the probe
             predicts the marginal.
 
     Example:
@@ -144,8 +144,8 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_train: int) -> L
 
 
 def _working_dtype(z: Tensor) -> torch.dtype:
-    """Float64 for few numbers: few rows leave the solution loose, and rounding would then change it visibly. Many
-    rows determine it, and float32 takes half of the time."""
+    """Float64 for few elements: with few rows the solution is ill-determined, and rounding in float32 would show
+    in the bound. With many rows float32 suffices and takes half of the time."""
     few = z.numel() <= _FEW_NUMBERS and z.device.type != "mps"  # which has no float64
     return torch.float64 if few else torch.float32
 
@@ -157,7 +157,7 @@ def _mixed(log_q: Tensor, marginal_weight: Tensor, log_marginal: Tensor) -> Tens
 def _useful_steps(
     chosen: _Attempt, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
 ) -> tuple[int, float]:
-    """How many steps of the refinement lower the loss of the ``validation`` rows most, and by how much; 0 if the
+    """Number of steps of the refinement with the lowest ``validation`` loss, and the gain in nats; 0 steps if the
     gain is within its standard error."""
     settings, model = chosen.settings, chosen.model
     y, targets = model.project(validation[0]), validation[1]
@@ -192,7 +192,7 @@ def _refine(model: Discriminant, settings: _Settings, x: Tensor, targets: Tensor
 
 
 def _search(attempt: Callable[[float], _Attempt]) -> _Attempt:
-    """The best of :data:`SHRINKAGES`, found from the middle of the grid: the loss has one valley."""
+    """The best of :data:`SHRINKAGES` by three attempts: the loss is taken to be unimodal in the shrinkage."""
     low, high = attempt(SHRINKAGES[1]), attempt(SHRINKAGES[2])
     if low.loss <= high.loss:
         return min(attempt(SHRINKAGES[0]), low, key=lambda tried: tried.loss)

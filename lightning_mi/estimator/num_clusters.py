@@ -1,10 +1,10 @@
-"""Number of clusters K for a number of pairs."""
+"""Number of clusters K: the default for a number of pairs, and its cap."""
 
 from __future__ import annotations
 
 import math
 
-FIT_PAIRS_PER_CLUSTER = 4  # below that a cluster is its own points, and the bound falls to nothing
+FIT_PAIRS_PER_CLUSTER = 4  # with fewer, clusters are single points and the bound drops to 0
 _PAIRS_PER_CLUSTER = 32
 _FEWEST, _MOST = 4, 128
 
@@ -12,8 +12,9 @@ _FEWEST, _MOST = 4, 128
 def default_num_clusters(num_pairs: int) -> int:
     """Default K: one cluster for each 32 pairs, a power of two from 4 to 128.
 
-    On speech models the bound was about highest there, and correlated about best with phone and speaker accuracy,
-    from 128 to 1500 pairs; with one for each 8 pairs it was about half (``examples/model_selection``).
+    On speech models, from 128 to 1500 pairs, this K gave about the highest bound and about the highest correlation
+    with phone and speaker accuracy; one cluster for each 8 pairs gave about half the bound
+    (``examples/model_selection``).
 
     Example:
         >>> [default_num_clusters(num_pairs) for num_pairs in (4096, 1400, 300, 50)]
@@ -23,9 +24,9 @@ def default_num_clusters(num_pairs: int) -> int:
 
 
 def capped_num_clusters(num_clusters: int, num_pairs: int) -> int:
-    """``num_clusters``, or fewer if pairs are few.
+    """``num_clusters``, or fewer if there are too few pairs: at least 4 pairs to fit for each cluster.
 
-    Fewer is a power of two, so that one pair more or less from epoch to epoch changes nothing.
+    A lowered K is a power of two, so that it stays the same if a few pairs come or go between epochs.
 
     Example:
         >>> capped_num_clusters(128, num_pairs=1024), capped_num_clusters(128, num_pairs=700)
@@ -36,5 +37,5 @@ def capped_num_clusters(num_clusters: int, num_pairs: int) -> int:
 
 
 def _power_of_two(number: int) -> int:
-    """The highest that is not above ``number``; 1 at least."""
+    """The largest power of two that is at most ``number``; at least 1."""
     return 2 ** int(math.log2(max(1, number)))

@@ -21,7 +21,7 @@ class ProjectedQuantizer:
     Attributes:
         centroids: ``(K', R)`` float32, K' at most the K that was asked for.
         directions: ``(D, R)`` float32.
-        scaler: The scaling that stands before both.
+        scaler: The scaling that is applied first.
     """
 
     centroids: Tensor
@@ -35,11 +35,11 @@ class ProjectedQuantizer:
 
 @dataclass(frozen=True)
 class Whitening:
-    """Coordinates of (nearly) equal variance, without correlation.
+    """A map to uncorrelated coordinates of (nearly) equal variance.
 
     Attributes:
         directions: ``(D, D)`` float32.
-        scaler: The scaling that stands before them.
+        scaler: The scaling that is applied first.
     """
 
     directions: Tensor
@@ -51,11 +51,11 @@ class Whitening:
 
 
 def fit_whitening(x: Tensor) -> Whitening:
-    """Fit it to the rows of ``x`` ``(N, D)``.
+    """Fit a :class:`Whitening` to the rows of ``x`` ``(N, D)``.
 
-    The covariance is shrunk by a tenth toward a multiple of the identity, so that directions with next to no
-    variance stay small. With its Cholesky factor L the coordinates are ``x @ L^-T``: the principal coordinates at
-    unit variance but for a rotation, which distances do not see and which would take most of the time.
+    The covariance is shrunk by a tenth toward a multiple of the identity, so that directions of almost no variance
+    stay small. With its Cholesky factor L the coordinates are ``x @ L^-T``. These are the principal coordinates at
+    unit variance up to a rotation, which leaves distances unchanged and would take most of the time.
 
     Example:
         >>> import torch
@@ -73,7 +73,13 @@ def fit_whitening(x: Tensor) -> Whitening:
 def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``x`` ``(N, D)`` in the coordinates of :func:`fit_whitening`.
 
-    Returned are the quantiser and the cluster of each row, ``(N,)`` int64.
+    Args:
+        x: ``(N, D)`` floating-point, finite.
+        num_clusters: K, between 1 and N.
+        seed: Seed of the k-means.
+
+    Returns:
+        The quantiser, and the cluster of each row of ``x``, ``(N,)`` int64.
 
     Example:
         >>> import torch

@@ -26,21 +26,21 @@ class Quantizer(Protocol):
 
 
 class Probe(Protocol):
-    """A prediction of clusters from embeddings."""
+    """A conditional distribution q(c | z) of clusters given embeddings."""
 
     def log_prob(self, z: Tensor, targets: Tensor, /) -> Tensor:
         """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
 
 
 # Fitted to the pairs of one half: (z_a, z_b, num_clusters, seed) -> the quantiser and the rows' clusters.
-QUANTIZERS: dict[str, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tensor]]] = {
+QUANTIZERS: dict[QuantizerName, Callable[[Tensor, Tensor, int, int], tuple[Quantizer, Tensor]]] = {
     "kmeans": lambda z_a, *others: fit_kmeans(*others),
     "whitened": lambda z_a, *others: fit_whitened(*others),
     "canonical": fit_canonical,
 }
 
 # Fitted to one half: (z, targets, num_classes, num_train) -> the probe.
-PROBES: dict[str, Callable[[Tensor, Tensor, int, int], Probe]] = {
+PROBES: dict[ProbeName, Callable[[Tensor, Tensor, int, int], Probe]] = {
     "linear": fit_probe,
     "quadratic": partial(fit_feature_probe, expand=quadratic_features),
     "fourier": partial(fit_feature_probe, expand=random_fourier_features),

@@ -1,4 +1,4 @@
-"""Robust (winsorised) centring and scaling, with which float32 suffices for any embedding."""
+"""Robust (winsorised) centring and scaling, after which float32 suffices for any embedding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ROWS_FOR_STATISTICS = 512  # enough for a scale within a few per cent; sorting more gains nothing
-_TAIL = 0.01  # centre and scale are taken after this share on each side has been pulled in (winsorised)
-_CLIP = 10.0  # scales from the centre at which a coordinate is cut off
-_KNEE = 2.0  # scales from the centre beyond which `squash` flattens,
-_ROOM = 3.0  # and never passes by more than this
-_ELEMENTS_AT_ONCE = 1 << 18  # elements that go through the host's caches at once
+_ROWS_FOR_STATISTICS = 512  # enough for a scale within a few per cent
+_TAIL = 0.01  # share of rows on each side that is winsorised
+_CLIP = 10.0  # scales from the centre at which a coordinate is clipped
+_KNEE = 2.0  # scales from the centre beyond which `squash` flattens
+_ROOM = 3.0  # scales beyond the knee that `squash` approaches
+_ELEMENTS_AT_ONCE = 1 << 18  # elements in one block on the host, where they then stay in the caches
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class RobustScaler:
     def squash(self, x: Tensor) -> Tensor:
         """:meth:`standardize`, with tails that flatten beyond two scales: float32 within ±5.
 
-        A linear model on these coordinates is the same as one on the embedding for all but its tails, and
-        heavy tails no longer decide its covariance.
+        Up to two scales from the centre the map is affine, so a linear model on these coordinates is one on the
+        embedding; heavy tails do not dominate its covariance.
         """
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         for part, result in _blocks(x, out):
@@ -67,13 +67,13 @@ class RobustScaler:
 def fit_scaler(x: Tensor) -> RobustScaler:
     """Fit a :class:`RobustScaler` to ``x`` ``(N, D)``, a floating-point tensor.
 
-    A coordinate whose spread is within the rounding error of its own dtype counts as constant: what a
-    collapsed model's last bits say is not information.
+    A coordinate whose deviation is within the rounding error of its own dtype counts as constant: the last bits of
+    a collapsed model carry no information.
 
     Example:
         >>> import torch
         >>> x = torch.tensor([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]])
-        >>> fit_scaler(x).standardize(x)[:, 1].tolist()  # a constant coordinate says nothing
+        >>> fit_scaler(x).standardize(x)[:, 1].tolist()  # a constant coordinate becomes 0
         [0.0, 0.0, 0.0]
     """
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -87,7 +87,7 @@ def fit_scaler(x: Tensor) -> RobustScaler:
     inner = torch.maximum(torch.minimum(sample, high[:, None]), low[:, None])
     center = inner.mean(dim=1)
     spread = inner.sub_(center[:, None]).square().mean(dim=1).sqrt()
-    # A coordinate that is nearly always the same (a rare spike) has no inner spread: use all of it.
+    # A coordinate that is constant but for rare spikes has no winsorised deviation: use all of its rows.
     spread = torch.where(spread > 0, spread, sample.sub_(center[:, None]).square().mean(dim=1).sqrt())
     constant = spread <= 4 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
     scale = torch.where(constant | (spread == 0), torch.inf, spread)
@@ -95,6 +95,6 @@ def fit_scaler(x: Tensor) -> RobustScaler:
 
 
 def _blocks(x: Tensor, out: Tensor) -> zip[tuple[Tensor, Tensor]]:
-    """Blocks of rows of both: on the host they are small, so that all passes but the first find them in cache."""
+    """Blocks of rows of both; on the host they are small, so that all passes but the first find them in cache."""
     rows = x.shape[0] if x.is_cuda else _ELEMENTS_AT_ONCE // x.shape[1]
     return zip(x.split(max(1, rows)), out.split(max(1, rows)), strict=True)

@@ -1,9 +1,9 @@
-"""Shuffled bound: the bound of pairs that share nothing, so that what it finds is a leak of the split.
+"""Shuffled bound (permutation null): the bound of pairs without mutual information, which detects a leaking split.
 
-A random shuffle of one side makes any two columns independent, whatever the rows are, and would find nothing. Here
-near-duplicates stay together: all rows of one cluster get the same partner, from one row of another cluster.
-Clusters are independent of one another, so the mutual information is zero; but if a cluster stands on both sides
-of the split, a nearest-neighbour probe predicts the partner.
+A random shuffle of all rows makes the two sides independent whatever the rows are, and cannot detect a leak. Here
+near-duplicates stay together: all rows of one cluster of near-duplicates get the same partner, from one row of
+another cluster. Clusters are independent of one another, so the mutual information is zero; but if a cluster is on
+both sides of the split, a nearest-neighbour probe predicts the partner.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lightning_mi.estimator.knn_probe import fit_nearest_neighbors
 from lightning_mi.hashing import mix
 
 _SHUFFLE = 0x6E756C6C  # another order than that of the split
-_MAX_ROWS = 16384  # among which nearest neighbours are searched; enough to find any leak that matters
+_MAX_ROWS = 16384  # searched for nearest neighbours; enough to detect any leak that matters
 
 
 def null_bound(
@@ -41,25 +41,26 @@ def null_bound(
 ) -> MIEstimate:
     """Lower bound on the mutual information of embeddings whose partners were shuffled among clusters, in nats.
 
-    It is 0 within its error, unless near-duplicates stand in different groups and the embeddings are alike. Split,
+    It is 0 within its error, unless near-duplicates are in different groups and have similar embeddings. Split,
     k-means and cross-fitting are those of :func:`lightning_mi.mi_bound`. The probe is a nearest-neighbour probe
-    (:func:`lightning_mi.estimator.knn_probe.fit_nearest_neighbors`), and its score is its gain over the marginal
-    of the rows that it was fitted to, which finds a leak long before a linear probe's bound does. So the value
-    shows that there is a leak, and not how much higher a linear probe's bound is for it.
+    (:func:`lightning_mi.estimator.knn_probe.fit_nearest_neighbors`). Its score is its gain over the marginal of
+    the rows that it was fitted to, which reacts to a smaller leak than a linear probe's bound. The value detects a
+    leak; it does not estimate by how much the leak raises a linear probe's bound.
 
     Args:
         z_a: ``(N, D)`` floating-point, embeddings of the first segments.
         z_b: ``(N, D')`` floating-point, embeddings of the second.
-        near_duplicates: ``(N,)`` integers, the cluster of near-duplicates of each row. All rows of one get the
-            ``z_b`` of one row of the next cluster, in an order that depends on their numbers and the seed alone.
+        near_duplicates: ``(N,)`` integers, one id for each cluster of near-duplicates. All rows of a cluster get
+            the ``z_b`` of one row of the next cluster, in the order of a hash of the ids and the seed.
         num_clusters: K of the k-means, at most the number of rows in the smaller half.
         groups: ``(N,)`` integers; rows of one group never stand on both sides of a split. ``None``: each row is
             its own group.
         seed: Seed of the shuffle, the split and the k-means.
 
     Returns:
-        The estimate; its ``stderr`` is that of the scores for these two fits, since the question is whether they
-        are 0. Of more than 16384 rows some clusters are left out.
+        The estimate. Its ``stderr`` is
+        :meth:`lightning_mi.estimator.group_scores.GroupScores.stderr_of_scoring`. Above 16384 rows some clusters
+        are left out.
 
     Raises:
         TypeError: If an embedding is not floating-point, or ``near_duplicates`` or ``groups`` not integer.
@@ -71,7 +72,7 @@ def null_bound(
         >>> z = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
         >>> null_bound(z, z, torch.arange(400), num_clusters=8).bound < 0.01
         True
-        >>> twice = torch.cat([z, z])  # and the split does not know
+        >>> twice = torch.cat([z, z])  # and the split separates the copies
         >>> null_bound(twice, twice, torch.arange(800) % 400, num_clusters=8).bound > 0.5
         True
     """
@@ -89,7 +90,10 @@ def null_bound(
     check_integer_vector("groups", groups, num_rows)
     near_duplicates, groups = near_duplicates.to(device, torch.int64), groups.to(device, torch.int64)
     if not bool((near_duplicates != near_duplicates[0]).any()):
-        raise ValueError(f"`near_duplicates` must hold at least 2 different clusters, got 1 in {num_rows} rows.")
+        raise ValueError(
+            f"`near_duplicates` must hold at least 2 different clusters, got 1 in {num_rows} rows. "
+            "Partners come from other clusters, so add rows that are not near-duplicates of these."
+        )
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         rows, partners = shuffle_partners(near_duplicates, seed)
         z_a, z_b, groups = z_a[rows], z_b[partners], groups[rows]
@@ -113,15 +117,15 @@ def null_bound(
 def shuffle_partners(near_duplicates: Tensor, seed: int, max_rows: int = _MAX_ROWS) -> tuple[Tensor, Tensor]:
     """Give all rows of a cluster the same partner, from another cluster.
 
-    Clusters form a circle in the order of a hash, and each gets the partner of the first row of the next.
+    Clusters form a cycle in the order of a hash, and each gets the partner of the first row of the next.
 
     Args:
         near_duplicates: ``(N,)`` int64, the cluster of each row, at least 2 different ones.
         seed: Seed of the hash.
-        max_rows: Maximum number of rows that are used; whole clusters are left out.
+        max_rows: Maximum number of rows to use; whole clusters are left out, and at least 2 are kept.
 
     Returns:
-        The rows that are used, ``(M,)`` int64, and for each the row whose partner it gets, ``(M,)`` int64.
+        The used rows ``(M,)`` int64, and for each the row whose partner it gets ``(M,)`` int64.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Softmax regression by L-BFGS, from a given start and close to it."""
+"""Softmax regression by L-BFGS, penalised by its distance from a given start."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def lbfgs(
 
         mean cross-entropy + penalty/2 |U|^2
 
-    where (weight, bias at the class's center) = (the start's) + scale * U.
+    with (weight, bias at the class's centre) = those of ``start`` + scale * U.
 
     Args:
         y: ``(N, R)`` float32.
         targets: ``(N,)`` int64 below K.
-        start: The map to begin at and to stay close to.
-        scale: ``(R + 1, K)``, the inverse square root of the curvature, roughly; the last row is the bias's.
-        centers: ``(K, R)``, where the rows of each class lie: turning a class's weights about its center leaves
-            its bias alone, so that the problem is close to round in U.
-        penalty: Not negative.
+        start: The map to begin at, from which the penalty measures.
+        scale: ``(R + 1, K)``, about the inverse square root of the curvature; its last row scales the bias.
+        centers: ``(K, R)``, about the class means: with each class's bias taken at its centre, weights and bias
+            are nearly uncorrelated and the problem is well conditioned in U.
+        penalty: At least 0.
 
-    Ends where a step no longer lowers the objective.
+    Ends when a step no longer lowers the objective.
 
     Source:
         Nocedal and Wright, "Numerical optimization", 2006, algorithms 7.4 and 3.1.
@@ -90,7 +90,7 @@ class _Problem:
             q = q.exp_()
             total = q.sum(dim=1, keepdim=True)
             loss += (total.log() - hits).sum()
-            q.div_(total).sub_((hit[:, None] == names).to(q.dtype))  # no scatter: a GPU's is not repeatable
+            q.div_(total).sub_((hit[:, None] == names).to(q.dtype))  # no scatter, which a GPU does not repeat
             gradient[:-1] += part.T @ q
             gradient[-1] += q.sum(dim=0)
         gradient[:-1] -= self.centers * gradient[-1]

@@ -152,8 +152,13 @@ def check_waveforms(
         UnknownStructureError: If the samples are not mono waveforms (or sequences of the ``layout``), or the
             lengths or groups do not fit.
     """
-    waveforms = Waveforms(found) if isinstance(found, Tensor) else Waveforms(*found)
-    samples, lengths, groups = waveforms
+    parts = [found] if isinstance(found, Tensor) else found
+    if not isinstance(parts, (tuple, list)) or not 1 <= len(parts) <= len(Waveforms._fields):
+        raise UnknownStructureError(
+            "`batch_to_waveforms` must return a tensor of samples, or a tuple (samples, lengths) or (samples, "
+            f"lengths, groups), got {describe_leaf(found)}.\nThe batch is\n{describe_structure(batch)}"
+        )
+    samples, lengths, groups = Waveforms(*parts)
     if not isinstance(samples, Tensor) or not samples.is_floating_point() or not layout.fits(samples):
         wanted = "mono waveforms" if layout.time_dim is None else layout.what
         raise UnknownStructureError(

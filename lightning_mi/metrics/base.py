@@ -1,4 +1,4 @@
-"""BoundMetric: base of the metrics, which holds rows, gathers them in an order of their own and estimates."""
+"""BoundMetric: base class of the metrics, which stores rows, gathers them in the order of keys and estimates."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_embeddings, check_integer_vector, check_same_rows
 from lightning_mi.hashing import mix
 
-_MISSING = torch.iinfo(torch.int64).min  # stands in the states for "a group of its own" and "no key"
+_MISSING = torch.iinfo(torch.int64).min  # in the states, "a group of its own" and "no key"
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 class BoundMetric(Metric):
-    """Base of :class:`lightning_mi.MIBound` and :class:`lightning_mi.LabeledMIBound`.
+    """Base class of :class:`lightning_mi.MIBound`, :class:`lightning_mi.LabeledMIBound` and
+    :class:`lightning_mi.metrics.bounds.NullBound`.
 
-    A subclass names its states, calls :meth:`_add` in ``update``, and makes the estimate in :meth:`_bound`.
+    A subclass names its states in ``_float_states`` (embeddings ``(N, D)``) and ``_int_states`` (``(N,)`` int64),
+    calls :meth:`_add` in ``update`` and makes the estimate in :meth:`_bound`. States are lists of the tensors of
+    each update, and by default they are not saved in checkpoints.
     """
 
     is_differentiable = False
@@ -45,10 +48,11 @@ class BoundMetric(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def _bound(self, **rows: Tensor) -> MIEstimate:
-        """The estimate from all rows, by the names of the states but for ``keys``."""
+        """The estimate from all rows; the arguments are the states except ``keys``."""
         raise NotImplementedError
 
     def _add(self, embeddings: dict[str, Tensor], numbers: dict[str, Tensor | None]) -> None:
+        """Check all arguments of an update, then append them to the states of the same names."""
         first, *others = embeddings
         for name, z in embeddings.items():
             check_embeddings(name, z)
@@ -67,7 +71,11 @@ class BoundMetric(Metric):
             getattr(self, name).append(value)
 
     def compute(self) -> Tensor:
-        """The bound on all rows so far, from all processes: a 0-d float32 tensor, in nats."""
+        """The bound on all rows so far, from all processes: a 0-d float32 tensor, in nats.
+
+        Raises:
+            ValueError: If there are no rows, or the estimator raises it.
+        """
         columns = [name for name in (*self._float_states, *self._int_states) if name not in ("groups", "keys")]
         if not len(self.groups):  # a list of updates, or one tensor when the processes are synchronised
             raise ValueError(
@@ -93,12 +101,16 @@ class BoundMetric(Metric):
         return self._estimate
 
     def reset(self) -> None:
-        """Forget all rows."""
+        """Remove all rows."""
         super().reset()
         self._estimate = None
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
-        """Plot one value, or one per epoch, of the bound: see :meth:`torchmetrics.Metric.plot`.
+        """Plot one value of the bound, or one for each epoch, see :meth:`torchmetrics.Metric.plot`.
+
+        Args:
+            val: One value of :meth:`compute`, or several; ``None`` calls it.
+            ax: Matplotlib axes to draw on; ``None`` makes a figure.
 
         Returns:
             A matplotlib figure and axes.
@@ -109,7 +121,7 @@ class BoundMetric(Metric):
         return self._plot(val, ax)
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Module:
-        # Groups and keys are 64-bit hashes: they change their device with the metric, and never their dtype.
+        # Groups and keys are 64-bit hashes: they move with the metric to a device, but keep their dtype.
         super()._apply(fn, exclude_state=[*exclude_state, *self._int_states])
         for name in self._int_states:
             setattr(self, name, apply_to_collection(getattr(self, name), Tensor, lambda x: x.to(self.device)))
@@ -118,7 +130,7 @@ class BoundMetric(Metric):
     def _sync_dist(
         self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None
     ) -> None:
-        # A process without rows must offer empty tensors of the dimensions and dtypes that the others have.
+        # A process without rows must gather empty tensors of the dimensions and dtypes of the others.
         group = process_group or self.process_group
         for name in self._float_states:
             state = getattr(self, name)

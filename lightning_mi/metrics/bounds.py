@@ -21,7 +21,7 @@ class MIBound(BoundMetric):
 
     where :math:`f` is a k-means quantiser and :math:`q` a linear probe, each fitted to other groups than
     those that it is scored on. See :func:`lightning_mi.mi_bound`, which :meth:`compute` calls once on all
-    pairs: how they were cut into updates does not change the number.
+    pairs, so the number does not depend on how they were cut into updates.
 
     As input to ``update`` the metric accepts:
 
@@ -48,7 +48,7 @@ class MIBound(BoundMetric):
 
     Raises:
         TypeError: If an argument has the wrong type or an embedding is not floating-point.
-        ValueError: If shapes disagree; in ``compute``, for what :func:`lightning_mi.mi_bound` refuses.
+        ValueError: If shapes disagree; in ``compute``, if :func:`lightning_mi.mi_bound` raises it.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833.
@@ -139,7 +139,7 @@ class LabeledMIBound(BoundMetric):
 
     Raises:
         TypeError: If an argument has the wrong type or the embeddings are not floating-point.
-        ValueError: If shapes disagree; in ``compute``, for what :func:`lightning_mi.labeled_mi_bound` refuses.
+        ValueError: If shapes disagree; in ``compute``, if :func:`lightning_mi.labeled_mi_bound` raises it.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833.
@@ -176,12 +176,13 @@ class LabeledMIBound(BoundMetric):
 
 
 class NullBound(BoundMetric):
-    """Bound of pairs shuffled among clusters of near-duplicates, in nats, see
-    :func:`lightning_mi.estimator.shuffled_bound.null_bound`.
+    """Bound of pairs shuffled among clusters of near-duplicates, in nats.
+
+    See :func:`lightning_mi.estimator.shuffled_bound.null_bound`, which :meth:`compute` calls once on all pairs.
 
     As input to ``update`` the metric accepts ``z_a`` and ``z_b`` as :class:`MIBound`, and
 
-    - ``near_duplicates`` (:class:`~torch.Tensor`): ``(B,)`` int64; the cluster of near-duplicates.
+    - ``near_duplicates`` (:class:`~torch.Tensor`): ``(B,)`` int64; one id for each cluster of near-duplicates.
     - ``groups``, ``keys`` (:class:`~torch.Tensor`, optional): as those of :class:`MIBound`.
 
     As output of ``compute`` the metric returns:
@@ -195,13 +196,13 @@ class NullBound(BoundMetric):
 
     Raises:
         TypeError: If an argument has the wrong type or an embedding is not floating-point.
-        ValueError: If shapes disagree; in ``compute``, for what :func:`null_bound` refuses.
+        ValueError: If shapes disagree; in ``compute``, if :func:`null_bound` raises it.
 
     Example:
         >>> import torch
         >>> z = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
         >>> metric = NullBound(num_clusters=8)
-        >>> for _ in range(2):  # the same recordings once more
+        >>> for _ in range(2):  # every recording twice
         ...     metric.update(z, z, near_duplicates=torch.arange(400))
         >>> metric.compute() > 0.5
         tensor(True)

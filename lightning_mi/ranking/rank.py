@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ class RankedModel:
         bound: The callback's primary bound, in nats.
         stderr: Its standard error, in nats.
         delta_to_best: The best model's bound minus this one, in nats: a paired difference, before either bound is
-            floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best.
+            floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best; nan if the two models share
+            fewer than 2 utterances.
         delta_to_best_stderr: Standard error of that difference, in nats. It is often smaller than those of the two
             bounds, since the difficulty of an utterance cancels. 0 for the best.
         pairs: Number of pairs that the bound was estimated from.
@@ -221,7 +223,7 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
     ranked = []
     for name, found in measured.items():
         primary = found.primary
-        gap, stderr = (0.0, 0.0) if name == best else measured[best].primary.gain_over(primary)
+        gap, stderr = (0.0, 0.0) if name == best else _delta(measured[best].primary, primary)
         ranked.append(
             RankedModel(
                 name,
@@ -235,6 +237,14 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
             )
         )
     return tuple(sorted(ranked, key=lambda model: (model.name != best, -model.bound, model.delta_to_best)))
+
+
+def _delta(best: MIEstimate, other: MIEstimate) -> tuple[float, float]:
+    """Paired difference of the bounds and its standard error, nan if they share fewer than 2 groups."""
+    try:
+        return best.gain_over(other)
+    except ValueError:  # too few shared utterances; the models still have ranks
+        return math.nan, math.nan
 
 
 @contextmanager

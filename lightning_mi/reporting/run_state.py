@@ -120,6 +120,10 @@ class RunState:
             "num_clusters": self.num_clusters,
         }
 
+    def with_other_settings(self) -> RunState:
+        """The curve and the count alone: what a bound of other settings is not compared with is measured anew."""
+        return RunState(last=self.last, history=self.history, validations=self.validations)
+
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> RunState:
         """The run state that :meth:`state` was made from."""

@@ -1,3 +1,5 @@
+"""Errors of the argument checks, by their text."""
+
 import pytest
 import torch
 

@@ -22,6 +22,12 @@ def test_surprisal_is_the_entropy_of_each_half_and_scores_are_in_place():
     assert found.active_classes == 5
 
 
+def test_active_classes_are_those_of_the_scored_rows_averaged_over_both_halves():
+    classes = torch.tensor([0, 1, 2, 4, 0, 0, 4, 4])  # 4 of 6 in the first half, 2 in the second
+    found = cross_fit(torch.arange(8), 6, lambda fold, number: (classes[fold.score], torch.zeros(4)))
+    assert (found.active_classes, found.num_classes) == (3, 6)
+
+
 def test_a_fold_never_scores_what_it_fits():
     order, groups = order_rows("z", torch.zeros(200, 1), torch.arange(200) // 4, seed=0)
     scored = []

@@ -1,3 +1,5 @@
+"""An estimate as a number: conversion, equality, text."""
+
 import dataclasses
 import math
 

@@ -1,3 +1,5 @@
+"""Properties of the split, over random groups."""
+
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ def test_no_group_stands_on_two_sides(seed, num_groups):
     assert sorted(scored) == list(range(500))
 
 
-def test_split_depends_on_the_names_of_the_groups_alone():
+def test_the_split_depends_only_on_the_names_of_the_groups():
     groups = torch.randint(-(2**62), 2**62, (100,))
     shuffle = torch.randperm(100)
     assert torch.equal(groups[order_by_group(groups, 3)], groups[shuffle][order_by_group(groups[shuffle], 3)])
@@ -42,11 +44,20 @@ def test_halves_are_even():
     assert sorted(sizes) == [500, 501]
 
 
-def test_more_than_enough_rows_are_not_kept_from_the_fit():
+def test_validation_rows_are_at_most_4096():
     fold = folds(torch.arange(200_000))[0]
     assert fold.fit.stop - fold.fit.start - fold.num_train == 4096
 
 
-def test_one_group_is_refused():
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_the_cut_is_the_nearest_boundary_by_brute_force(share):
+    groups = torch.repeat_interleave(torch.arange(30), torch.randint(1, 9, (30,)))
+    boundaries = [row for row in range(1, len(groups)) if groups[row] != groups[row - 1]]
+    distances = [abs(row - share * len(groups)) for row in boundaries]
+    assert abs(cut_near(groups, share) - share * len(groups)) == pytest.approx(min(distances), abs=1e-4)
+    assert cut_near(groups, share) in boundaries
+
+
+def test_one_group_is_an_error():
     with pytest.raises(ValueError, match="`groups` must hold at least 2 different groups, got 1 in 5 rows"):
         cut_near(torch.zeros(5), 0.5)

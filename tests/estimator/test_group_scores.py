@@ -1,3 +1,5 @@
+"""Standard errors against numpy's and over draws; paired differences; what a checkpoint holds."""
+
 import io
 import math
 
@@ -6,17 +8,18 @@ import pytest
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.estimate import MIEstimate
 from lightning_mi.estimator.group_scores import GroupScores, clustered_stderr
+from tests.helpers.draws import gaussian
 
 
-def pairs(num, noise, extra):
-    a, n, m = torch.randn(3, num, 4)
-    return a, a + noise * n, a + noise * n + extra * m
+def pairs(num, rho, extra):
+    """Pairs, and a second partner of each that has ``extra`` more noise."""
+    a, good, _ = gaussian(num, 4, rho)
+    return a, good, good + extra * torch.randn(num, 4)
 
 
 def test_gain_is_the_difference_of_the_bounds():
-    a, good, bad = pairs(1000, 0.3, 0.3)
+    a, good, bad = pairs(1000, 0.95, 0.3)
     first, second = mi_bound(a, good, 8), mi_bound(a, bad, 8)
     gain, stderr = first.gain_over(second)
     assert gain == pytest.approx(first.bound - second.bound)
@@ -24,11 +27,11 @@ def test_gain_is_the_difference_of_the_bounds():
     assert first.gain_over(first) == (0.0, 0.0)
 
 
-def test_gains_error_is_the_spread_over_draws_and_below_that_of_unpaired_bounds():
-    """Two views of the same pairs, the second a little worse: what they share falls out of the difference."""
+def test_error_of_a_gain_is_its_spread_and_below_that_of_unpaired_bounds():
+    """Two views of the same pairs, the second a little worse: what they share cancels in the difference."""
     gains, errors, unpaired = [], [], []
     for _ in range(40):
-        a, good, bad = pairs(600, 0.5, 0.1)
+        a, good, bad = pairs(600, 0.9, 0.1)
         first, second = mi_bound(a, good, 4), mi_bound(a, bad, 4)
         gain, stderr = first.gain_over(second)
         gains.append(gain)
@@ -39,7 +42,7 @@ def test_gains_error_is_the_spread_over_draws_and_below_that_of_unpaired_bounds(
 
 
 def test_only_common_groups_are_compared():
-    a, good, bad = pairs(1000, 0.3, 0.3)
+    a, good, bad = pairs(1000, 0.95, 0.3)
     first, second = mi_bound(a, good, 8), mi_bound(a[:800], bad[:800], 8)
     common = torch.isin(first.scores.groups, second.scores.groups)
     mine = first.scores.totals[common].sum() / 800
@@ -48,21 +51,12 @@ def test_only_common_groups_are_compared():
     assert stderr > 0
 
 
-def test_too_few_common_groups_are_refused():
-    a, good, _ = pairs(100, 0.3, 0.3)
+def test_too_few_common_groups_are_an_error():
+    a, good, _ = pairs(100, 0.95, 0.3)
     first = mi_bound(a, good, 2)
     second = mi_bound(a, good, 2, groups=torch.arange(99, 199))
     with pytest.raises(ValueError, match="at least 2 groups that are in both estimates, got 1 of 100 and 100"):
         first.gain_over(second)
-
-
-def test_estimates_without_scores_are_refused_and_scores_are_not_shown():
-    a, good, _ = pairs(100, 0.3, 0.3)
-    whole = mi_bound(a, good, 2)
-    assert "tensor" not in repr(whole)
-    bare = MIEstimate(1.0, 0.1, 2.0, 1.0, 3.0, 8, 8, 100, 100)
-    with pytest.raises(ValueError, match="hold their `scores`"):
-        whole.gain_over(bare)
 
 
 def test_scores_of_a_group_add_up():
@@ -74,7 +68,23 @@ def test_scores_of_a_group_add_up():
     assert scores.halves.tolist() == [0, 0, 1]
 
 
-def test_error_of_independent_rows_is_the_textbooks():
+def test_errors_are_the_cluster_robust_ones_of_numpy():
+    """Liang and Zeger's: residuals from the half's mean, added up in each group."""
+    groups = torch.repeat_interleave(torch.arange(80), torch.randint(1, 6, (80,)))
+    x = torch.randn(80, dtype=torch.float64)[groups] + torch.randn(len(groups), dtype=torch.float64)
+    middle = int((groups < 40).sum())
+    scores = GroupScores.of_rows(groups, x, middle)
+    halves = (np.arange(len(groups)) >= middle).astype(int)
+    means = np.array([x.numpy()[halves == half].mean() for half in (0, 1)])
+    residuals = np.bincount(groups.numpy(), weights=x.numpy() - means[halves])
+    within = math.sqrt(80 / 79 * np.square(residuals).sum()) / len(groups)
+    sizes = np.bincount(halves) / len(groups)
+    between = math.sqrt(np.square(sizes).sum() / 2) * abs(means[0] - means[1])
+    assert scores.stderr_of_scoring() == pytest.approx(within)
+    assert scores.stderr() == pytest.approx(max(within, between))
+
+
+def test_error_of_independent_rows_is_that_of_a_mean():
     x = torch.randn(1000, dtype=torch.float64)
     influence = (x - x.mean()) / 1000
     same = torch.zeros(2, dtype=torch.float64)
@@ -85,7 +95,7 @@ def test_error_of_independent_rows_is_the_textbooks():
 
 
 def test_compact_scores_of_a_large_validation_set_give_nearly_the_same_gain():
-    a, good, bad = pairs(20_000, 0.5, 0.5)
+    a, good, bad = pairs(20_000, 0.9, 0.5)
     first, second = mi_bound(a, good, 8), mi_bound(a, bad, 8)
     whole, stderr = second.gain_over(first)
     some, some_stderr = second.scores.gain_over(first.scores.compact())
@@ -94,14 +104,23 @@ def test_compact_scores_of_a_large_validation_set_give_nearly_the_same_gain():
     assert stderr < some_stderr < 4 * stderr
 
 
-def test_few_groups_are_all_kept():
-    a, good, bad = pairs(500, 0.5, 0.5)
+def test_compact_scores_are_every_nth_group_in_float32():
+    scores = GroupScores.of_rows(torch.arange(1000), torch.randn(1000, dtype=torch.float64), middle=500)
+    compact = scores.compact(max_groups=300)
+    assert compact.groups.tolist() == list(range(0, 1000, 4))
+    np.testing.assert_array_equal(compact.totals.numpy(), scores.totals.numpy()[::4].astype(np.float32))
+    assert compact.halves.tolist() == [0] * 125 + [1] * 125
+    assert len(scores.compact(max_groups=1000).groups) == 1000
+
+
+def test_compact_scores_of_few_groups_give_the_same_gain():
+    a, good, bad = pairs(500, 0.9, 0.5)
     first, second = mi_bound(a, good, 8), mi_bound(a, bad, 8)
     assert second.scores.gain_over(first.scores.compact()) == pytest.approx(second.gain_over(first), abs=1e-5)
 
 
 def test_state_gives_the_same_gain_and_17_bytes_a_group():
-    a, good, bad = pairs(20_000, 0.5, 0.5)
+    a, good, bad = pairs(20_000, 0.9, 0.5)
     compact, other = mi_bound(a, good, 8).scores.compact(), mi_bound(a, bad, 8).scores
     file = io.BytesIO()
     torch.save(compact.state(), file)

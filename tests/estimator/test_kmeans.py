@@ -1,3 +1,5 @@
+"""k-means against scikit-learn, faiss and all distances."""
+
 import faiss
 import pytest
 import torch
@@ -38,7 +40,7 @@ def test_lloyd_equals_faiss_from_the_same_start():
     torch.testing.assert_close(lloyd(x, start, 10)[0], torch.from_numpy(theirs.centroids), rtol=1e-4, atol=1e-4)
 
 
-def test_lloyd_revives_empty_clusters():
+def test_empty_clusters_move_to_the_farthest_points():
     x = blobs(300, 2, 4)
     start = torch.cat([x[:1], torch.full((3, 2), 1e4)])
     centroids, _ = lloyd(x, start, 25)
@@ -61,13 +63,13 @@ def test_constant_points_fall_in_one_cluster(clusters):
     assert len(fit_kmeans(x, clusters)[1].unique()) == 1
 
 
-def test_as_good_as_scikit_learn_where_a_sketch_begins():
+def test_as_good_as_scikit_learn_after_a_start_in_principal_components():
     x = torch.randn(3000, 300) * torch.arange(1, 301) ** -0.5
     ours = inertia(x, cluster(x, 40)[0])
     assert ours < 1.03 * KMeans(40, n_init=1, random_state=0).fit(x.double().numpy()).inertia_
 
 
-def test_of_many_points_a_part_is_enough():
+def test_a_sample_of_many_points_gives_centres_as_good():
     x = blobs(20_000, 4, 8, spread=3.0)
     centroids, member_of = cluster(x, 8)
     assert len(member_of) == 20_000
@@ -77,7 +79,7 @@ def test_of_many_points_a_part_is_enough():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_the_gpu():
+def test_a_gpu_gives_clusters_as_good_and_the_same_bits_again():
     x = torch.randn(4000, 32)
     host, device = fit_kmeans(x, 64)[0], fit_kmeans(x.cuda(), 64)[0]
     assert device.centroids.is_cuda

@@ -1,3 +1,5 @@
+"""k-means|| initialisation against k-means++ of scikit-learn."""
+
 import pytest
 import torch
 from sklearn.cluster import kmeans_plusplus
@@ -30,7 +32,7 @@ def test_no_more_centers_than_different_points():
 
 
 def test_weights_count_the_points_behind_a_candidate():
-    """Many candidates in a thin cloud must not draw the centres away from where the points are."""
+    """Many candidates in a sparse cloud must not pull the centres away from most of the points."""
     x = torch.cat([torch.randn(4900, 2), 50 * torch.randn(100, 2)])
     assert cost(x, seed_centers(x, 1, seed=0)) == pytest.approx(cost(x, x.mean(dim=0, keepdim=True)), rel=0.05)
 

@@ -1,4 +1,4 @@
-"""The linear discriminant against scikit-learn's, and its held-out choices against a grid."""
+"""The linear discriminant against scikit-learn's, and what validation rows choose against a grid."""
 
 import pytest
 import torch

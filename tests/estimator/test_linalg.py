@@ -1,3 +1,5 @@
+"""Gram matrices, sums and nearest centroids against plain products, a loop and all distances."""
+
 import pytest
 import torch
 

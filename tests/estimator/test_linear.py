@@ -1,3 +1,5 @@
+"""The linear map against torch.nn.functional, and its blocks."""
+
 import torch
 import torch.nn.functional as F
 

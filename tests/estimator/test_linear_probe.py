@@ -1,4 +1,4 @@
-"""The probe against scikit-learn's softmax regression, and what it does without information."""
+"""The probe against scikit-learn's softmax regression, and against the marginal if there is no information."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def test_log_prob_is_normalised_and_matches_softmax():
     torch.testing.assert_close(total, torch.ones(300, dtype=total.dtype))
 
 
-def test_noise_makes_the_probe_say_the_marginal():
+def test_noise_gives_the_marginal():
     targets = (torch.rand(2000) < 0.2).long()
     probe = fit_probe(torch.randn(2000, 50), targets, 2, num_train=1500)
     new = torch.randn(10_000, 50)
@@ -41,8 +41,8 @@ def test_as_tight_as_the_best_penalty_of_scikit_learn(num, dim, noise):
     assert ours < theirs + 0.02
 
 
-def test_polish_corrects_a_wrong_model():
-    """Where one class lies around another's tail, the discriminant is wrong and softmax regression is not."""
+def test_softmax_regression_corrects_a_wrong_discriminant():
+    """With log-normal rows the Gaussian model is wrong, and softmax regression is not."""
     z = torch.randn(4000, 2).exp()
     targets = (z @ torch.tensor([1.0, -1.0]) + 0.1 * torch.randn(4000) > 0).long()
     probe = fit_probe(z[:2000], targets[:2000], 2, num_train=1500)
@@ -57,7 +57,7 @@ def test_classes_without_rows_stay_possible():
 
 
 @pytest.mark.parametrize("num_train", [0, 50])
-def test_no_choice_gives_the_marginal(num_train):
+def test_without_training_or_validation_rows_it_is_the_marginal(num_train):
     z, targets = classification(50, 5, 3, noise=0.1)
     probe = fit_probe(z, targets, 3, num_train)
     assert (probe.linear.weight == 0).all()
@@ -66,9 +66,9 @@ def test_no_choice_gives_the_marginal(num_train):
 
 
 @pytest.mark.parametrize("heavy", [False, True])
-def test_rounding_of_the_input_stays_rounding(heavy):
+def test_rounding_of_the_input_barely_moves_the_prediction(heavy):
     z, targets = classification(800, 30, 6, noise=2.0)
-    if heavy:  # so that the polish has something to do
+    if heavy:  # so that softmax regression takes steps
         z = z.sign() * z.abs().exp()
     z, new, targets, labels = z[:400], z[400:], targets[:400], targets[400:]
     plain = fit_probe(z, targets, 6, 300).log_prob(new, labels).mean()
@@ -86,7 +86,7 @@ def test_works_in_inference_mode_and_builds_no_graph():
     assert not outside.linear.weight.requires_grad
 
 
-def test_constant_and_rank_one_features():
+def test_constant_and_rank_one_embeddings_are_fitted():
     targets = torch.arange(200) % 2
     constant = fit_probe(torch.ones(200, 7), targets, 2, num_train=150)
     assert torch.isfinite(constant.log_prob(torch.ones(200, 7), targets)).all()
@@ -94,12 +94,12 @@ def test_constant_and_rank_one_features():
     assert fit_probe(line, targets, 2, num_train=150).log_prob(line, targets).exp().min() > 0.9
 
 
-def test_a_class_without_a_row_to_fit_leaves_nothing_to_rounding():
-    """Its direction has no length, and the slope along it must not be one number over another that are both 0."""
+def test_a_class_without_a_training_row_does_not_amplify_rounding():
+    """Its direction has no length, and the slope along it must not be the quotient of two rounding errors."""
     for _ in range(20):
         z = 0.3 * torch.randn(50, 16).tanh()
         targets = torch.randint(7, (50,))
-        targets[40:43] = 7  # of which the first rows, that are fitted, have none
+        targets[40:43] = 7  # a class without training rows
         moved = z * (1 + 3e-7 * torch.randn(z.shape))
         one, other = (fit_probe(x, targets, 8, num_train=37).log_prob(x, targets) for x in (z, moved))
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)

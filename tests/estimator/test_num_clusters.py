@@ -1,3 +1,5 @@
+"""K against its definition, over numbers of pairs."""
+
 import pytest
 
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER, capped_num_clusters, default_num_clusters

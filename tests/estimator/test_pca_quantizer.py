@@ -24,17 +24,17 @@ def test_distances_are_those_of_mahalanobis(shape):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_constant_coordinates_do_not_count():
+def test_constant_coordinates_become_zero():
     z = torch.full((50, 3), 4.0)
     assert fit_whitening(z)(z).abs().max() == 0
 
 
-def test_whitening_sees_a_small_direction():
+def test_whitened_clusters_separate_a_direction_of_small_variance():
     loud, quiet = 4 * torch.randn(2000, 1), torch.randn(2000, 1)
     z = torch.cat([loud, quiet], dim=1) @ torch.linalg.qr(torch.randn(2, 2)).Q
 
-    def told_of_the_quiet(member_of):
+    def explained(member_of):  # share of the variance of the small direction
         means = torch.stack([quiet[member_of == k].mean() for k in range(8)])
         return means[member_of].var() / quiet.var()
 
-    assert told_of_the_quiet(fit_whitened(z, 8)[1]) > 0.5 > told_of_the_quiet(fit_kmeans(z, 8)[1])
+    assert explained(fit_whitened(z, 8)[1]) > 0.5 > explained(fit_kmeans(z, 8)[1])

@@ -1,7 +1,29 @@
+"""Scaling against scipy's winsorised moments, and its invariances."""
+
+import numpy as np
 import pytest
 import torch
+from scipy.stats.mstats import winsorize
 
 from lightning_mi.estimator.scaling import fit_scaler
+
+
+def test_center_and_scale_are_scipys_winsorised_moments():
+    x = torch.randn(401, 3).exp()
+    scaler = fit_scaler(x)
+    inner = np.stack([winsorize(column, limits=4 / 401) for column in x.double().numpy().T])
+    np.testing.assert_allclose(scaler.center.numpy(), inner.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(scaler.scale.numpy(), inner.std(axis=1), rtol=1e-5)
+
+
+def test_squash_is_the_identity_up_to_two_scales_and_stays_below_five():
+    x = torch.randn(400, 2) ** 3
+    scaler = fit_scaler(x)
+    standard, squashed = scaler.standardize(x).numpy(), scaler.squash(x).numpy()
+    tail = np.maximum(np.abs(standard) - 2, 0)
+    expected = np.sign(standard) * (np.minimum(np.abs(standard), 2) + tail / (1 + tail / 3))
+    np.testing.assert_allclose(squashed, expected, rtol=1e-5, atol=1e-6)
+    assert 2 < np.abs(squashed).max() < 5
 
 
 def test_gaussian_coordinates_come_to_unit_scale():
@@ -21,7 +43,7 @@ def test_one_outlier_does_not_move_the_scale():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_rounding_noise_of_a_constant_is_nothing(dtype):
+def test_rounding_noise_of_a_constant_becomes_zero(dtype):
     eps = torch.finfo(dtype).eps
     x = torch.full((200, 2), 3.0, dtype=torch.float64)
     x[:, 0] += 3 * eps * torch.randint(-1, 2, (200,))

@@ -1,4 +1,4 @@
-"""L-BFGS against scikit-learn's solution."""
+"""L-BFGS against the solutions of scikit-learn and of torch."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from tests.helpers.draws import classification
 
 
 @pytest.mark.parametrize("penalty", [0.1, 0.01])
-def test_descent_ends_at_scikit_learns_solution(penalty):
+def test_it_ends_at_scikit_learns_solution(penalty):
     x, targets = classification(400, 12, 5, noise=1.0)
     start = LinearMap(torch.zeros(12, 5), torch.zeros(5))
     *_, last = lbfgs(x, targets, start, torch.ones(13, 5), torch.zeros(5, 12), penalty)
@@ -37,8 +37,8 @@ def test_every_step_lowers_the_loss():
     assert all(after < before for before, after in itertools.pairwise(losses))
 
 
-def test_rows_in_many_blocks_are_rows_at_once():
-    """More rows than one block of logits holds, against torch's own L-BFGS on all of them."""
+def test_rows_in_several_blocks_give_torchs_own_solution():
+    """More rows than one block of logits holds, against torch's L-BFGS on all of them at once."""
     x, targets = classification(3000, 4, 300, noise=1.0)
     start = LinearMap(torch.zeros(4, 300), torch.zeros(300))
     *_, last = itertools.islice(lbfgs(x, targets, start, torch.ones(5, 300), torch.zeros(300, 4), 0.1), 60)

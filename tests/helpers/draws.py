@@ -1,35 +1,29 @@
-"""Draws that several tests of the estimator use."""
+"""Draws that several tests of the estimator and of the metrics use, from the global random generator."""
 
 from __future__ import annotations
 
-import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_mi.examples.benchmarks import distributions
+
 
 def gaussian(num: int, dim: int, rho: float) -> tuple[Tensor, Tensor, float]:
-    """Pairs ``(num, dim)`` and their mutual information, -dim/2 log(1 - rho^2), in nats."""
-    a = torch.randn(num, dim)
-    return a, rho * a + math.sqrt(1 - rho**2) * torch.randn(num, dim), -dim / 2 * math.log(1 - rho**2)
+    """Pairs ``(num, dim)`` of correlation ``rho`` and their mutual information in nats."""
+    a, b = distributions.gaussian_pairs(num, dim, rho, torch.default_generator)
+    return a, b, distributions.gaussian_information(dim, rho)
 
 
 def mixture(num: int, dim: int, classes: int, spread: float) -> tuple[Tensor, Tensor, float]:
-    """Pairs that share a hidden class and nothing else, and their mutual information by Monte Carlo, in nats."""
-    centers = spread * torch.randn(classes, dim)
+    """Pairs ``(num, dim)`` that share a hidden class and nothing else, and their mutual information in nats."""
+    distribution = _mixture(classes, dim, spread)
+    return (*distribution.draw(num, torch.default_generator), distribution.truth)
 
-    def draw(n: int) -> tuple[Tensor, Tensor]:
-        hidden = torch.randint(classes, (n,))
-        return centers[hidden] + torch.randn(n, dim), centers[hidden] + torch.randn(n, dim)
 
-    def log_likelihood(z: Tensor) -> Tensor:  # (n, classes), up to a constant
-        return -0.5 * torch.cdist(z.double(), centers.double()).square() - math.log(classes)
-
-    a, b = draw(50_000)
-    both = (log_likelihood(a) + log_likelihood(b) + math.log(classes)).logsumexp(dim=1)
-    alone = log_likelihood(a).logsumexp(dim=1) + log_likelihood(b).logsumexp(dim=1)
-    return (*draw(num), float((both - alone).mean()))
+_mixture = cache(distributions.mixture)  # its truth is a Monte Carlo estimate
 
 
 def blobs(num: int, dim: int, clusters: int, spread: float = 10.0) -> Tensor:

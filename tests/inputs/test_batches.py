@@ -93,6 +93,8 @@ def test_own_function_may_give_less_or_more():
     [
         ((torch.randn(B, 2, T),), "must give mono waveforms"),
         (("a", "b"), "got str"),
+        (None, "must return a tensor of samples, or a tuple .*got NoneType"),
+        ((), "got tuple"),
         ((WAVES, LENGTHS[:2]), r"`lengths` as integers of shape \(3,\).*got Tensor of shape \(2,\)"),
         ((WAVES, LENGTHS, torch.ones(B)), r"`groups` as integers"),
     ],

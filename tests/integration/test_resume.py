@@ -112,6 +112,20 @@ def test_other_settings_are_said(tmp_path):
     assert "cannot be compared" in message
 
 
+def test_other_settings_start_controls_and_gain_anew(tmp_path):
+    fit(tmp_path, [callback()], epochs=2)
+    state = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)["callbacks"]
+    (saved,) = (state[key] for key in state if key.startswith("MIBoundCallback"))
+    other = callback(segment_seconds=0.25)
+    with pytest.warns(UserWarning, match="start anew"):
+        other.load_state_dict(saved)
+    run = other.state_dict()["run"]
+    assert saved["run"]["best"] is not None
+    assert [run[name] for name in ("input", "null", "best", "num_clusters")] == [None] * 4
+    assert run["history"] == saved["run"]["history"]
+    assert run["validations"] == saved["run"]["validations"]
+
+
 @pytest.mark.parametrize("weights_only", [True, False])
 def test_the_state_is_plain(weights_only, tmp_path):
     fit(tmp_path, two(), epochs=1)

@@ -1,4 +1,4 @@
-"""What all metrics share: states, their order, devices and processes."""
+"""BoundMetric: states, their order, dtypes and processes, against the function on all rows."""
 
 import pickle
 
@@ -7,14 +7,14 @@ import torch
 
 from lightning_mi import MIBound, mi_bound
 from tests.helpers.distributed import in_processes
+from tests.helpers.draws import gaussian
 
 
-def pairs(num=400, dim=4):
-    z = torch.randn(num, dim)
-    return z, z + 0.5 * torch.randn(num, dim)
+def pairs():
+    return gaussian(400, 4, 0.9)[:2]
 
 
-def test_with_keys_the_order_of_the_updates_does_not_count():
+def test_with_keys_the_order_of_the_updates_changes_nothing():
     a, b = pairs()
     keys, groups = torch.randint(10**12, (400,)), torch.arange(40).repeat(10)
     for of_group in (None, groups):
@@ -28,19 +28,33 @@ def test_with_keys_the_order_of_the_updates_does_not_count():
         assert len(values) == 1
 
 
-def test_pickle_clone_reset_forward():
+def test_forward_is_the_value_of_the_batch_and_adds_it():
     a, b = pairs()
     metric = MIBound(num_clusters=8)
-    assert metric(a, b) == metric.compute()  # the value of the batch, and the state
+    metric.update(a[:200], b[:200])
+    assert metric(a[200:], b[200:]).item() == pytest.approx(mi_bound(a[200:], b[200:], 8).bound)
+    assert metric.compute().item() == pytest.approx(mi_bound(a, b, 8).bound)
+
+
+def test_pickles_and_clones_hold_the_same_rows():
+    a, b = pairs()
+    metric = MIBound(num_clusters=8)
+    metric.update(a, b)
     value = metric.compute()
     assert pickle.loads(pickle.dumps(metric)).compute() == value
     assert metric.clone().compute() == value
+
+
+def test_reset_removes_all_rows():
+    a, b = pairs()
+    metric = MIBound(num_clusters=8)
+    metric.update(a, b)
     metric.reset()
     assert metric.z_a == []
     with pytest.raises(ValueError, match="has seen no rows"), pytest.warns(UserWarning, match="before"):
         metric.compute()
     metric.update(a[:200], b[:200])
-    assert metric.compute() != value
+    assert metric.compute().item() == pytest.approx(mi_bound(a[:200], b[:200], 8).bound)
 
 
 def test_states_are_kept_out_of_checkpoints_and_gradients():
@@ -53,7 +67,7 @@ def test_states_are_kept_out_of_checkpoints_and_gradients():
     assert set(metric.state_dict()) == {"z_a", "z_b", "groups", "keys"}
 
 
-def test_moves_dtype():
+def test_a_change_of_dtype_leaves_groups_and_keys_whole_numbers():
     a, b = pairs()
     metric, wide = MIBound(num_clusters=8), MIBound(num_clusters=8)
     metric.update(a, b)
@@ -64,7 +78,7 @@ def test_moves_dtype():
     assert wide.compute().item() == pytest.approx(metric.compute().item(), abs=1e-3)
 
 
-def test_plot():
+def test_a_plot_of_several_values_is_one_line():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     a, b = pairs()
@@ -79,7 +93,7 @@ SHARES = [[(0, 200), (200, 400)], [(0, 50), (50, 400)], [(0, 0), (0, 400)]]
 
 
 def _in_shares():
-    """For each way to share 400 pairs out: the bound, the pairs, and the rows held after a further update."""
+    """For each way to divide 400 pairs: the bound, the pairs, and the rows held after a further update."""
     torch.distributed.init_process_group("gloo")
     found = []
     for share in SHARES:
@@ -91,7 +105,7 @@ def _in_shares():
         for rows in torch.arange(start, stop).split(37):
             metric.update(a[rows], b[rows], groups[rows])
         bound, num_pairs = metric.compute().item(), metric.estimate().num_pairs
-        metric.update(a[:5], b[:5])  # after the sync the state is this process's own again
+        metric.update(a[:5], b[:5])  # after the sync the process has its own rows again
         found.append((bound, num_pairs, sum(len(z) for z in metric.z_a) - (stop - start)))
     return found
 

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 import warnings
@@ -174,6 +175,32 @@ def test_the_reason_for_no_bound_is_listed_and_not_a_warning_too():
         ranking = rank({"bad": fails, "good": TinySpeechModel()})
     assert ranking.left_out == {"bad": "RuntimeError: a broken model"}
     assert not any("a broken model" in str(warning.message) for warning in caught)
+
+
+class FailsWhere(TinySpeechModel):
+    """NaN for the segments whose mean has this sign."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, x):
+        failed = x.mean(-1).sign() == self.sign
+        return torch.where(failed[:, None, None], torch.nan, super().forward(x))
+
+
+def test_models_without_shared_utterances_are_ranked_without_a_difference():
+    ranking = rank({"a": FailsWhere(1), "b": FailsWhere(-1), "c": TinySpeechModel()})
+    assert not ranking.left_out
+    deltas = {model.name: model.delta_to_best for model in ranking.models}
+    best = ranking.models[0].name
+    assert deltas.pop(best) == 0
+    assert {name for name, delta in deltas.items() if math.isnan(delta)} == (
+        {"a", "b"} - {best} if best != "c" else set()
+    )
+    only_two = rank({"a": FailsWhere(1), "b": FailsWhere(-1)})
+    assert math.isnan(only_two.models[1].delta_to_best)
+    assert "nan ± nan" in format_ranking(only_two)
 
 
 def test_importing_the_ranking_needs_neither_hydra_nor_matplotlib():
