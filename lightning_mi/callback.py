@@ -318,7 +318,7 @@ class MIBoundCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         every = self.arguments.plot_every_n_epochs
         if every and (self._state.validations - 1) % every == 0 and self.estimates and _in_fit(trainer):
-            self._figures.log(trainer, self._state.history, self._layer_names)
+            self._figures.log_figures(trainer, self._state.history, self._layer_names)
 
     # ---- a validation epoch
 

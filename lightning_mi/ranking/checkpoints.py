@@ -1,4 +1,4 @@
-"""Checkpoints on disk: finding the files, and loading their weights into the model that they belong to."""
+"""Checkpoints on disk: finding the files, and loading their weights into the model."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _KEYS_SHOWN = 3
 
 
 class UnreadableCheckpointError(ValueError):
-    """A checkpoint that cannot be loaded; the message says why, and does not repeat its name."""
+    """A checkpoint that cannot be loaded. The message is the reason, without the path."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights and the model that they are loaded into, when :meth:`load` is called and not before.
+    """A file of weights and the model that they belong to; it is read by :meth:`load` only.
 
     Args:
-        path: A checkpoint of Lightning's (a mapping with a ``state_dict``), or a file of the state dict alone.
-        build: Makes the model, as it was made before it was trained.
-        trust: Also read files that hold more than weights and plain values. Reading them runs code that
-            they bring along, so only with files whose origin is known.
+        path: A Lightning checkpoint (a mapping with a ``state_dict``) or a file with a state dict alone.
+        build: Makes the model as it was before training.
+        trust: Also read files that hold more than weights and plain values. Reading them runs code from the file,
+            so use it only with files whose origin you know.
 
     Example:
         >>> import tempfile
@@ -51,13 +51,16 @@ class Checkpoint:
     def load(self) -> nn.Module:
         """Build the model and load the weights into it, on the CPU.
 
-        A LightningModule is prepared as by ``load_from_checkpoint``: its ``configure_model`` and
-        ``on_load_checkpoint`` are called, and its ``strict_loading`` is heeded.
+        A LightningModule is treated as by ``load_from_checkpoint``: its ``configure_model`` and
+        ``on_load_checkpoint`` are called, and its ``strict_loading`` applies.
+
+        Returns:
+            The model, in the mode in which ``build`` returns it.
 
         Raises:
-            UnreadableCheckpointError: If there is no such file, it is no checkpoint, it holds objects that are not
-                to be unpickled without ``trust``, or its weights are not those of the model.
-            Exception: What ``build`` raises.
+            UnreadableCheckpointError: If there is no such file, it is not a checkpoint, it holds objects that need
+                ``trust``, or its weights do not fit the model.
+            Exception: Any error of ``build``.
         """
         content = self._read()
         weights = _weights_in(content)
@@ -79,7 +82,7 @@ class Checkpoint:
         path = Path(self.path)
         if path.is_dir():
             raise UnreadableCheckpointError(
-                "a folder, not a file; a sharded checkpoint becomes one file by "
+                "a folder, not a file; to turn a sharded checkpoint into one file, run "
                 "`python -m lightning.pytorch.utilities.consolidate_checkpoint FOLDER`"
             )
         if not path.exists():
@@ -89,10 +92,10 @@ class Checkpoint:
         except Exception as error:
             if named := re.search(r"Unsupported (?:global|class|operand|instruction)[^\n]*", str(error)):
                 raise UnreadableCheckpointError(
-                    f"it holds more than weights ({named[0].rstrip('. ')[:120]}), and to read that runs code that "
-                    "the file brings along. If you know where it comes from, pass `trust=True` (--trust)"
+                    f"it holds more than weights ({named[0].rstrip('. ')[:120]}), and reading it would run code "
+                    "from the file. If you know its origin, pass `trust=True` (--trust)"
                 ) from error
-            # Of a file that is no pickle, an unpickler's own errors say nothing to a reader.
+            # Errors of the unpickler do not help a user whose file is not a pickle.
             why = f" ({_in_short(error)})" if isinstance(error, (OSError, RuntimeError)) else ""
             raise UnreadableCheckpointError(f"not a checkpoint of torch, or a broken one{why}") from error
         if not isinstance(content, Mapping):
@@ -103,15 +106,15 @@ class Checkpoint:
 
 
 def find_checkpoints(arguments: Iterable[str]) -> list[str]:
-    """Paths of the checkpoints that ``arguments`` mean, each once, in the order given.
+    """Paths of checkpoints from files, folders and globs, each once, in the order given.
 
     Args:
-        arguments: Files; folders, for all ``*.ckpt`` in them and below; globs, as a shell understands them
-            (``**`` too).
+        arguments: Files; folders, which stand for all ``*.ckpt`` in them and below; globs as in a shell, with
+            ``**``.
 
     Returns:
-        The paths. Those of a folder or glob are sorted, numbers in them as numbers. An argument that finds
-        nothing stays as it is: whoever reads it finds no file of that name, and says so.
+        The paths. Those of a folder or glob are sorted, numbers in names by their values. An argument that matches
+        nothing is kept, so that loading it reports the missing file.
 
     Example:
         >>> find_checkpoints(["a.ckpt", "none-here-*.ckpt", "a.ckpt"])
@@ -142,7 +145,7 @@ def _weights_in(content: Mapping[str, Any]) -> Mapping[str, Tensor]:
 
 
 def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
-    """In words, what the model has and the weights have not, and the other way round; empty where all is alike."""
+    """Keys and shapes in which the weights differ from the model's, in words; empty if they do not."""
     expected = model.state_dict()
     both = [name for name in expected if name in weights]
     shapes = [

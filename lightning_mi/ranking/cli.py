@@ -14,30 +14,32 @@ _RANKED, _NONE_RANKED, _MISUSED = 0, 1, 2
 
 _DESCRIPTION = """\
 Rank checkpoints by a lower bound on the mutual information of two segments of an
-utterance, in nats, without labels: the same held-out speech and the same pairs for all.
-Prints a table, and writes it as CSV and as a plot.
+utterance, in nats. No labels are needed. All checkpoints are scored on the same pairs of
+segments of the same held-out speech. The ranking is printed as a table, written as CSV
+and drawn as a plot.
 
-The speech, the model that the weights are loaded into, and the settings of the bound are
-those of a Hydra config, composed as examples/train.py composes it: `data`, `model` and
-`callbacks.mi_bound` are instantiated, and `trainer` for the device and the precision.
+The speech, the model and the settings of the bound come from a Hydra config, the same as
+in examples/train.py: `data`, `model`, `callbacks.mi_bound`, and `trainer` for the device
+and the precision.
 """
 
 _EPILOG = """\
 arguments:
-  A CHECKPOINT is a file, a folder (all *.ckpt in it and below) or a glob in quotes. One
-  that cannot be read is named with the reason, and the others are ranked.
-  An OVERRIDE is any that Hydra understands: KEY=VALUE, +KEY=VALUE, GROUP=CHOICE, ~KEY.
-  An argument that names a file or ends in .ckpt is a checkpoint, whatever signs are in it.
+  A CHECKPOINT is a file, a folder (all *.ckpt in it and below) or a glob in quotes. If
+  one cannot be read, it is listed with the reason, and the others are ranked.
+  An OVERRIDE has Hydra's syntax: KEY=VALUE, +KEY=VALUE, GROUP=CHOICE, ~KEY.
+  An argument that names an existing file or ends in .ckpt is a checkpoint even if it
+  contains "=".
 
 examples:
-  What `make demo` has trained, and the same model untrained:
+  The checkpoints of `make demo`, and the untrained model:
     lightning-mi rank runs/2026-01-31_12-00-00/checkpoints --untrained
-  By the very config of that run, which Hydra has kept in its folder:
+  With the config of that run, which Hydra keeps in its folder:
     lightning-mi rank runs/2026-01-31_12-00-00 --config runs/2026-01-31_12-00-00
-  Another model, on your own recordings, with more clusters:
+  Another model, your own recordings, more clusters:
     lightning-mi rank 'runs/*/checkpoints/*.ckpt' model=hubert \\
       data=audio_folder data.root=DIR callbacks.mi_bound.num_clusters=64
-  A config of your own (it may take groups from lightning_mi.configs):
+  Your own config, which may use groups of lightning_mi.configs:
     lightning-mi rank epoch=3-step=900.ckpt --config conf/train.yaml
 
 exit status: 0; 1 if no model could be ranked; 2 if the arguments or the config are wrong.
@@ -48,16 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Its arguments; ``None``: those of the process.
+        argv: Arguments of the command line. ``None``: those of the process.
 
     Returns:
-        The exit status: 0; 1 if no model could be ranked; 2 if the config is wrong.
+        The exit status: 0; 1 if no model could be ranked; 2 if the config is wrong or a package is missing.
 
     Raises:
         SystemExit: With 2 if the arguments are wrong, with 0 after ``--help``.
 
     Example:
-        >>> main(["rank", "none-here.ckpt", "--config", "none-here.yaml"])  # says on stderr what is missing
+        >>> main(["rank", "none-here.ckpt", "--config", "none-here.yaml"])  # the reason goes to stderr
         2
     """
     parser = argparse.ArgumentParser(
@@ -73,34 +75,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="lightning-mi rank CHECKPOINT... [--config NAME_OR_PATH] [option ...] [OVERRIDE ...]",
     )
-    rank.add_argument("arguments", nargs="*", metavar="CHECKPOINT | OVERRIDE", help="in any order, see below")
+    rank.add_argument("arguments", nargs="*", metavar="CHECKPOINT | OVERRIDE", help="in any order")
     rank.add_argument(
         "--config",
         default="train",
         metavar="NAME_OR_PATH",
-        help="a config of lightning_mi.configs, a YAML file, or a folder with train.yaml or config.yaml in it or "
-        "in its .hydra (default: train)",
+        help="name of a config of lightning_mi.configs, a YAML file, or a folder with train.yaml or config.yaml "
+        "in it or in its .hydra (default: train)",
     )
     rank.add_argument(
         "--untrained",
         action="store_true",
-        help="also rank the model as the config builds it, which training has to beat",
+        help="also rank the untrained model, as a baseline",
     )
     rank.add_argument(
         "--csv",
         default="mi_ranking.csv",
         metavar="PATH",
-        help="where to write the table; '' for nowhere (default: %(default)s)",
+        help="path of the table; '' to write none (default: %(default)s)",
     )
     rank.add_argument(
         "--plot",
         metavar="PATH",
-        help="where to draw it, .png or .pdf; '' for nowhere (default: mi_ranking.png, where there is matplotlib)",
+        help="path of the plot, .png or .pdf; '' to draw none (default: mi_ranking.png, if there is matplotlib)",
     )
     rank.add_argument(
         "--trust",
         action="store_true",
-        help="also read checkpoints that hold more than weights, which runs code that they bring along",
+        help="also read checkpoints that hold more than weights; this runs code from the files",
     )
     rank.add_argument("--no-progress", action="store_true", help="show no progress bar")
     options, rest = parser.parse_known_args(argv)
@@ -109,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.arguments += rest  # argparse takes positional arguments of one place only
     paths, overrides = split_arguments(options.arguments)
     if not paths and not options.untrained:
-        rank.error("name at least one checkpoint: a file, a folder or a glob")
+        rank.error("got no checkpoint: name a file, a folder or a glob, or pass --untrained")
     try:
         return _rank(options, paths, overrides)
     except (ConfigError, ModuleNotFoundError) as error:
@@ -118,10 +120,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell checkpoints from Hydra's overrides.
+    """Split arguments into checkpoints and Hydra's overrides.
 
-    What exists, ends in ``.ckpt`` or holds no ``=`` is a checkpoint (Lightning's own names hold ``=``), and
-    ``~KEY`` an override.
+    An argument is a checkpoint if it exists, ends in ``.ckpt`` (Lightning's file names contain ``=``) or contains
+    no ``=``. ``~KEY`` is an override.
+
+    Args:
+        arguments: Arguments of the command line without options.
+
+    Returns:
+        Checkpoints and overrides, each in the order given.
 
     Example:
         >>> split_arguments(["last.ckpt", "runs", "model=apc", "epoch=3-step=90.ckpt", "~logger"])
@@ -150,8 +158,8 @@ def _rank(options: argparse.Namespace, paths: Sequence[str], overrides: Sequence
     print(format_ranking(ranking))
     if not ranking.models:
         print(
-            "lightning-mi rank: no model could be ranked. --config and the overrides must build the model that "
-            "the checkpoints are of (model=...), and name speech to validate on (data=...).",
+            "lightning-mi rank: no model could be ranked. Choose the model of the checkpoints (model=...) and "
+            "speech to validate on (data=...), or pass the run's own config (--config).",
             file=sys.stderr,
         )
         return _NONE_RANKED

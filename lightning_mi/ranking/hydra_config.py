@@ -1,4 +1,4 @@
-"""A ranking that a Hydra config describes: the model, the speech, and the settings of the bound."""
+"""Hydra configs for a ranking: the model, the speech and the settings of the bound."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """The config cannot be composed, or does not say what is needed."""
+    """The config cannot be composed or lacks a key."""
 
 
 def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
-    """Compose a Hydra config, with the groups of ``lightning_mi.configs`` in reach.
+    """Compose a Hydra config, with the groups of ``lightning_mi.configs`` on the search path.
 
     Args:
-        name_or_path: A config of ``lightning_mi.configs``; a YAML file; a folder that holds ``train.yaml`` or
-            ``config.yaml``, itself or in ``.hydra``, where Hydra keeps the config of a run.
-        overrides: Hydra's.
+        name_or_path: A config of ``lightning_mi.configs``; a YAML file; or a folder with ``train.yaml`` or
+            ``config.yaml`` in it or in its ``.hydra``, where Hydra keeps the config of a run.
+        overrides: Overrides in Hydra's syntax.
 
     Returns:
         The config, a ``DictConfig``.
 
     Raises:
         ConfigError: If there is no such config or it cannot be composed; the message is Hydra's.
-        ModuleNotFoundError: If hydra-core is not installed; the message says what to install.
+        ModuleNotFoundError: If hydra-core is not installed; the message gives the command to install it.
 
     Example:
         >>> compose_config("train", ["data.batch_size=8"]).data.batch_size
@@ -40,7 +40,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
         from omegaconf.errors import OmegaConfBaseException
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"configs are composed by Hydra, which cannot be imported ({error}); install it with: "
+            f"configs need Hydra, which cannot be imported ({error}); install it with: "
             "pip install 'lightning-mi[hydra]'"
         ) from error
     ours = "pkg://lightning_mi.configs"
@@ -48,7 +48,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
     initialize: Callable[[], AbstractContextManager[Any]]
     initialize = partial(initialize_config_module, "lightning_mi.configs", version_base="1.3")
     name = name_or_path
-    outer = GlobalHydra.instance().hydra  # there may be one, in a Hydra program or a notebook
+    outer = GlobalHydra.instance().hydra  # that of a Hydra program or a notebook, if any
     try:
         if file := _config_file(name_or_path):
             own = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") or []
@@ -65,14 +65,14 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
 
 
 def _config_file(name_or_path: str) -> Path | None:
-    """The YAML file that is meant; ``None`` for a name in ``lightning_mi.configs``."""
+    """The YAML file, or ``None`` for the name of a config in ``lightning_mi.configs``."""
     path = Path(name_or_path)
     if path.is_dir():
         places = [path / sub / f"{name}.yaml" for sub in ("", ".hydra") for name in ("train", "config")]
         found = next((place for place in places if place.is_file()), None)
         if found is None:
             looked_for = ", ".join(str(place.relative_to(path)) for place in places)
-            raise ConfigError(f"--config {name_or_path}: this folder holds none of {looked_for}")
+            raise ConfigError(f"--config {name_or_path}: the folder must hold one of {looked_for}")
         return found
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if not path.is_file():
@@ -84,22 +84,22 @@ def _config_file(name_or_path: str) -> Path | None:
 def rank_checkpoints(
     paths: Sequence[str], config: Any, untrained: bool = False, trust: bool = False, progress_bar: bool = True
 ) -> Any:
-    """Rank checkpoints of the model that ``config`` describes, on the validation speech that it describes.
+    """Rank checkpoints of the config's model on the config's validation speech.
 
     Args:
-        paths: Of the checkpoints.
-        config: With the keys ``data`` (a LightningDataModule), ``model``, ``callbacks`` with one
-            :class:`~lightning_mi.MIBoundCallback`, and optionally ``trainer`` and ``seed``, each but the last with
+        paths: Paths of the checkpoints.
+        config: A config with the keys ``data`` (a LightningDataModule), ``model``, ``callbacks`` (with one
+            :class:`~lightning_mi.MIBoundCallback`), and optionally ``trainer`` and ``seed``. Each but the last has
             a ``_target_``.
-        untrained: Whether to rank the model as it is built, too, under this name.
-        trust: See :class:`~lightning_mi.ranking.checkpoints.Checkpoint`.
-        progress_bar: Whether to show one, on a terminal.
+        untrained: Whether to rank also the untrained model, named ``"untrained"``.
+        trust: See :class:`~lightning_mi.ranking.Checkpoint`.
+        progress_bar: Whether to show a progress bar on a terminal.
 
     Returns:
-        The :class:`~lightning_mi.ranking.rank.Ranking`.
+        The :class:`~lightning_mi.ranking.Ranking`.
 
     Raises:
-        ConfigError: If ``config`` lacks a key, or a value; or a part of it cannot be built.
+        ConfigError: If ``config`` lacks a key or a value, or a part of it cannot be built.
     """
     import lightning.pytorch as pl
     from hydra.errors import HydraException
@@ -112,17 +112,21 @@ def rank_checkpoints(
 
     for key in ("data", "model"):
         if not config.get(key):
-            raise ConfigError(f"the config must have `{key}`, as configs/train.yaml has, got {', '.join(config)}")
+            raise ConfigError(
+                f"the config must have the key `{key}`, got {', '.join(config)}; see configs/train.yaml"
+            )
     callbacks = [
         node
         for node in (config.get("callbacks") or {}).values()
         if str((node or {}).get("_target_")).endswith("MIBoundCallback")
     ]
     if not callbacks:
-        raise ConfigError("the config must have a MIBoundCallback among its `callbacks`; add callbacks=mi_bound")
+        raise ConfigError(
+            "the config must have an MIBoundCallback in `callbacks`, got none; add callbacks=mi_bound"
+        )
 
     def build() -> Any:
-        # Before each: the untrained model is the one that training began with.
+        # Seeded anew, so that the untrained model has the weights that training began with.
         pl.seed_everything(config.get("seed", 0), workers=True, verbose=False)
         return instantiate(config.model)
 

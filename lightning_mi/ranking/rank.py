@@ -22,25 +22,25 @@ from lightning_mi.reporting.metric_names import metric_prefix
 from lightning_mi.reporting.plot_style import ellipsize
 from lightning_mi.validation.estimates import Key
 
-_LOGGERS = ("lightning.pytorch", "lightning.fabric")  # which greet the user once for every Trainer
+_LOGGERS = ("lightning.pytorch", "lightning.fabric")  # each new Trainer logs its devices and tips
 
 
 @dataclass(frozen=True)
 class RankedModel:
-    """One model's bound, and how far it is below the best. In nats, but for the counts.
+    """One model's bound and its delta to the best, in nats.
 
     Attributes:
-        name: As it was given.
-        bound: The primary of the callback.
-        stderr: Its standard error.
-        delta_to_best: By how much the best model's bound is above this one, pair by pair, before either is floored
-            at 0 (:meth:`lightning_mi.MIEstimate.gain_over`); 0 for the best; nan if fewer than 2
-            utterances are shared.
-        delta_to_best_stderr: Standard error of that difference, often smaller than those of the two bounds, since
-            what is hard or easy in an utterance falls out; 0 for the best.
-        pairs: How many pairs the bound is of.
-        skipped: Utterances left out: too short, silent, or NaN in this model's embeddings.
-        estimates: By the names of layer and gap, the primary first.
+        name: Name of the model, a key of ``models`` of :func:`rank_models`.
+        bound: The callback's primary bound, in nats.
+        stderr: Its standard error, in nats.
+        delta_to_best: The best model's bound minus this one, in nats: a paired difference, before either bound is
+            floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best; nan if the two models share
+            fewer than 2 utterances.
+        delta_to_best_stderr: Standard error of that difference, in nats. It is often smaller than those of the two
+            bounds, since the difficulty of an utterance cancels. 0 for the best.
+        pairs: Number of pairs that the bound was estimated from.
+        skipped: Number of utterances left out: too short, silent, or with NaN in this model's embeddings.
+        estimates: Estimates by the names of layer and gap, the primary first.
     """
 
     name: str
@@ -55,11 +55,11 @@ class RankedModel:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What :func:`rank_models` has found.
+    """Result of :func:`rank_models`.
 
     Attributes:
-        models: The highest bound first; of equal bounds, the one that is less below the best.
-        left_out: Why each of the others has no bound, by its name.
+        models: Models with a bound, the highest first; equal bounds are sorted by their delta to the best.
+        left_out: Reason why a model has no bound, by the name of the model.
     """
 
     models: tuple[RankedModel, ...]
@@ -75,41 +75,41 @@ def rank_models(
 ) -> Ranking:
     """Rank models by a lower bound on the mutual information of two segments of an utterance, in nats.
 
-    Each model is validated on the same data by a Trainer with a callback of its own, all of the same settings.
-    Which segments, which pairs and which split are taken depends on the samples and the seed alone, so they are
-    the same for all models, and differences are taken pair by pair. A model that cannot be loaded or gives no
-    bound is named with the reason, and the others go on.
+    Each model is validated on the same data by a new Trainer with a new callback of the same settings. Segments,
+    pairs and the split depend on the samples and the seed alone, so they are the same for all models, and
+    differences between models are paired. A model that cannot be loaded or gives no bound is listed with the
+    reason, and the others are ranked.
 
-    The bound counts all that two segments share. Within one training run it ranks checkpoints; among models of
-    different kinds see the limits in ``examples/model_selection/README.md``.
+    The bound counts everything that two segments share. It ranks the checkpoints of one training run. Before you
+    compare models with different objectives, see the limits in ``examples/model_selection/README.md``.
 
     Args:
-        models: By name, each one of: a LightningModule that validates; any other module, such as torchaudio's
-            (``bundle.get_model()``) or transformers' (``AutoModel.from_pretrained(...)``); a callable of the
-            waveforms ``(B, T)`` (``(B, 1, T)`` if the batches are) that returns ``(B, T', D)`` or ``(B, D)``; a
-            :class:`~lightning_mi.ranking.Checkpoint`, loaded when its turn comes and then freed. What is no
-            LightningModule is wrapped in one as ``model``, so ``layers`` and ``embed`` of the callback begin with
-            ``model``.
-        data: What ``Trainer.validate`` takes: a dataloader or several, whose batches hold waveforms, or a
+        models: Models by name. Each is a LightningModule with a ``validation_step``; any other module, such as
+            torchaudio's (``bundle.get_model()``) or transformers' (``AutoModel.from_pretrained(...)``); a callable
+            that maps waveforms ``(B, T)`` (``(B, 1, T)`` if the batches have this shape) to ``(B, T', D)`` or
+            ``(B, D)``; or a :class:`~lightning_mi.ranking.Checkpoint`, which is loaded only while it is validated.
+            All but the first kind are wrapped in a LightningModule as its attribute ``model``, so the callback's
+            ``layers`` and ``embed`` begin with ``model`` for them.
+        data: Argument of ``Trainer.validate``: one or several dataloaders whose batches hold waveforms, or a
             LightningDataModule.
         callback: Makes the callback, e.g. ``partial(MIBoundCallback, num_clusters=64, layers="all")``.
         trainer: Makes the Trainer, e.g. ``partial(Trainer, accelerator="cpu", limit_val_batches=20)``. It is
-            asked for one that has one process on one device, and leaves nothing on disk.
-        progress_bar: Whether to show one, on a terminal.
+            called with one device, and without loggers and checkpoints.
+        progress_bar: Whether to show a progress bar on a terminal.
 
     Returns:
-        The ranking. Modules come back on the CPU, where the Trainer leaves them.
+        The ranking, bounds in nats. The Trainer leaves the modules on the CPU.
 
     Raises:
         TypeError: If a model is neither a module nor a callable nor a checkpoint.
         ValueError: If there are no models.
-        Exception: What the ``build`` of a checkpoint, ``callback`` or ``trainer`` raises.
+        Exception: Any error of ``callback``, ``trainer`` or a checkpoint's ``build``.
 
     Example:
         >>> import torch
         >>> from functools import partial
         >>> generator = torch.Generator().manual_seed(0)
-        >>> voice = torch.rand(200, 1, generator=generator)  # louder or softer, for the whole utterance
+        >>> voice = torch.rand(200, 1, generator=generator)  # loudness of the whole utterance
         >>> speech = voice * torch.randn(200, 2000, generator=generator)
         >>> ranking = rank_models(
         ...     {
@@ -127,18 +127,17 @@ def rank_models(
         True
     """
     if not models:
-        raise ValueError("`models` must name at least one model, got none.")
+        raise ValueError("`models` must hold at least one model, got an empty mapping.")
     for name, model in models.items():
         if not isinstance(model, Checkpoint) and not callable(model):
             raise TypeError(
-                f"`models` must hold modules, callables of waveforms and checkpoints, got for {name!r} a "
-                f"{type(model).__name__}. Wrap it in a function of the waveforms (B, T) that returns (B, T', D) "
-                "or (B, D)."
+                f"`models` must hold modules, callables or checkpoints, got {type(model).__name__} for {name!r}. "
+                "Pass a function that maps waveforms (B, T) to (B, T', D) or (B, D)."
             )
     measured: dict[str, _Measured] = {}
     left_out: dict[str, str] = {}
-    said: set[str] = set()
-    # None: shown on a terminal only.
+    warned: set[str] = set()
+    # `disable=None` of tqdm: shown on a terminal only.
     with (
         _quiet(),
         tqdm(total=len(models), desc="ranking", unit="model", disable=None if progress_bar else True) as bar,
@@ -146,7 +145,7 @@ def rank_models(
         for name, model in models.items():
             bar.set_postfix_str(ellipsize(name, 30))
             try:
-                measured[name] = _measure(model, data, callback, trainer, said)
+                measured[name] = _measure(model, data, callback, trainer, warned)
             except _NoBoundError as reason:
                 left_out[name] = str(reason)
             bar.update()
@@ -154,7 +153,7 @@ def rank_models(
 
 
 class _ModuleWrapper(LightningModule):
-    """A module or callable for a Trainer to validate: it is not asked for anything but embeddings."""
+    """A module or callable as a LightningModule whose ``validation_step`` does nothing."""
 
     def __init__(self, model: Callable[..., Any]) -> None:
         super().__init__()
@@ -168,7 +167,7 @@ class _ModuleWrapper(LightningModule):
 
 
 class _NoBoundError(Exception):
-    """There is no bound of a model; the message says why."""
+    """A model has no bound; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _measure(
     data: Any,
     new_callback: Callable[[], MIBoundCallback],
     new_trainer: Callable[..., Trainer],
-    said: set[str],
+    warned: set[str],
 ) -> _Measured:
     if isinstance(model, Checkpoint):
         try:
@@ -206,10 +205,10 @@ def _measure(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with _new_warnings_only(said, callback):
+    with _new_warnings_only(warned, callback):
         try:
             trainer.validate(model, data, verbose=False)
-        except Exception as error:  # of this model, which is no reason to leave the others unranked
+        except Exception as error:  # the other models are still ranked
             raise _NoBoundError(f"{type(error).__name__}: {error}") from error
     if not callback.estimates:
         raise _NoBoundError(callback.no_value_reason or "the validation data gave no pairs")
@@ -241,25 +240,29 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
 
 
 def _delta(best: MIEstimate, other: MIEstimate) -> tuple[float, float]:
-    """How far ``best`` is above ``other``, with its standard error; nan if they share fewer than 2 groups."""
+    """Paired difference of the bounds and its standard error, nan if they share fewer than 2 groups."""
     try:
         return best.gain_over(other)
-    except ValueError:  # too few shared utterances: no reason to lose the other models' ranks
+    except ValueError:  # too few shared utterances; the models still have ranks
         return math.nan, math.nan
 
 
 @contextmanager
-def _new_warnings_only(said: set[str], callback: MIBoundCallback) -> Iterator[None]:
-    """Let each warning pass that has not been ``said``, since most would come once for every model, but not the
-    callback's reason for no value, which the ranking reports."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        text, reason = str(warning.message), callback.no_value_reason
-        if text not in said and not (reason is not None and text.endswith(reason)):
-            said.add(text)
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+def _new_warnings_only(warned: set[str], callback: MIBoundCallback) -> Iterator[None]:
+    """Pass on only warnings that are not in ``warned``, since most would be repeated for every model.
+
+    The callback's reason for no value is not passed on, since the ranking reports it.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:  # a model that fails may have warned of the cause
+        for warning in caught:
+            text, reason = str(warning.message), callback.no_value_reason
+            if text not in warned and not (reason is not None and text.endswith(reason)):
+                warned.add(text)
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 @contextmanager

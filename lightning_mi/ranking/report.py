@@ -9,20 +9,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_mi.ranking.rank import RankedModel, Ranking
-from lightning_mi.reporting.plot_style import BLUE, VERMILLION, ellipsize, natural_order
+from lightning_mi.reporting.plot_style import (
+    BLUE,
+    VERMILLION,
+    ellipsize,
+    ellipsize_all,
+    natural_order,
+    new_figure,
+    plain_style,
+)
 from lightning_mi.validation.estimates import Key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MAX_LABEL = 40
+_MAX_LABEL = 40  # characters
+_AXES_WIDTH = 6.2  # inches, for both axes
+_LETTER_WIDTH = 0.085
 
 
 def format_ranking(ranking: Ranking) -> str:
-    """The ranking as plain text: a table of the models, one of layers and gaps if there are several, and what was
-    left out.
+    """The ranking as plain text.
 
-    Names that are paths are shortened by the folder that all are in.
+    It has a table of the models, a table of the layers and gaps if there are several, and the models that were
+    left out, with the reason. Paths are shown relative to the folder that they share.
+
+    Args:
+        ranking: The ranking; it may hold no model.
+
+    Returns:
+        Lines of text, bounds and differences in nats.
 
     Example:
         >>> from lightning_mi import MIEstimate
@@ -58,16 +74,27 @@ def format_ranking(ranking: Ranking) -> str:
 
 
 def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
-    """Write the ranked models to a CSV file, a row each, the best first, in full precision.
+    """Write the ranked models to a CSV file in full precision, one row a model, the best first.
 
     Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``delta_to_best``, ``delta_to_best_stderr`` (nats),
     ``pairs``, ``skipped``, ``ceiling`` (nats). If a model has several layers or gaps, also
-    ``layers/<name>/bound`` and ``gap_<name>/bound`` with their ``stderr``, named as the callback logs them.
-    Models that were left out are not in it.
+    ``layers/<layer>/bound`` and ``gap_<gap>/bound`` with their ``stderr``, named as the callback logs them. A
+    model that lacks a layer has empty cells there. Models that were left out have no row.
 
     Args:
         ranking: The ranking.
-        path: Of the file, which is written over; folders are made.
+        path: Path of the file. An existing file is overwritten, and missing folders are created.
+
+    Example:
+        >>> import tempfile
+        >>> from lightning_mi import MIEstimate
+        >>> estimate = MIEstimate(bound=1.5, stderr=0.1, entropy=4.0, cross_entropy=2.5, ceiling=4.85,
+        ...                       num_clusters=128, active_clusters=120, num_pairs=2000, num_groups=2000)
+        >>> best = RankedModel("hubert", 1.5, 0.1, 0.0, 0.0, 2000, 0, {("output", "near"): estimate})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_ranking_csv(Ranking((best,), {}), f"{folder}/ranking.csv")
+        ...     print(Path(folder, "ranking.csv").read_text().splitlines()[1])
+        1,hubert,1.5,0.1,0.0,0.0,2000,0,4.85
     """
     parts = _parts(ranking.models)
     columns = [
@@ -97,49 +124,63 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
 
 
 def check_can_plot() -> None:
-    """Whether :func:`plot_ranking` can draw.
+    """Raise an error if :func:`plot_ranking` cannot draw.
 
     Raises:
-        ModuleNotFoundError: If matplotlib is not installed; the message says what to install.
+        ModuleNotFoundError: If matplotlib is not installed; the message gives the command to install it.
     """
     try:
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"The plot of a ranking is drawn by matplotlib, which cannot be imported ({error}). Install it with: "
+            f"the plot of a ranking needs matplotlib, which cannot be imported ({error}); install it with: "
             "pip install 'lightning-mi[plot]'"
         ) from error
 
 
 def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
-    """Draw the ranking: a point for each model's bound and one for how far it is below the best, in nats, with
-    bars of two standard errors to either side.
+    """Draw each model's bound and its delta to the best, with bars of two standard errors to either side.
 
     Args:
-        ranking: At least one ranked model.
-        path: Where to write the figure, as the format that the name ends in (``.png``, ``.pdf``, ...); folders are
-            made. ``None``: nowhere.
+        ranking: The ranking, with at least one model.
+        path: Path of the figure, in the format of its ending (``.png``, ``.pdf``, ...); missing folders are
+            created. ``None``: it is not written.
 
     Returns:
-        The figure, which belongs to no window and needs no display.
+        The figure, in nats. It belongs to no window and needs no display.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
         ValueError: If no model was ranked.
+
+    Example:
+        >>> from lightning_mi import MIEstimate
+        >>> estimate = MIEstimate(bound=1.5, stderr=0.1, entropy=4.0, cross_entropy=2.5, ceiling=4.85,
+        ...                       num_clusters=128, active_clusters=120, num_pairs=2000, num_groups=2000)
+        >>> best = RankedModel("hubert", 1.5, 0.1, 0.0, 0.0, 2000, 0, {("output", "near"): estimate})
+        >>> plot_ranking(Ranking((best,), {})).axes[1].get_xlabel().splitlines()
+        ['delta to best (paired),', '± 2 standard errors (nats)']
     """
     check_can_plot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    if not ranking.models:
+        raise ValueError("`ranking` must hold at least one ranked model to draw, got none. See its `left_out`.")
+    with plain_style():
+        figure = _draw(ranking.models)
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
+    return figure
+
+
+def _draw(models: Sequence[RankedModel]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    models = ranking.models
-    if not models:
-        raise ValueError("`ranking` must hold at least one ranked model to draw, got none.")
     labels, folder = _labels([model.name for model in models])
-    labels = [ellipsize(label, _MAX_LABEL) for label in labels]
+    labels = ellipsize_all(labels, _MAX_LABEL)
     rows = list(range(len(models)))
-    figure = Figure(figsize=(8, 1.7 + 0.28 * len(models)), layout="constrained")
-    FigureCanvasAgg(figure)
+    width = _AXES_WIDTH + _LETTER_WIDTH * max(len(label) for label in labels)
+    figure = new_figure(width, 1.7 + 0.28 * len(models))
+    figure.set_layout_engine("constrained", wspace=0.06)  # ticks of the two axes stay apart
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     style: dict[str, Any] = {"linestyle": "", "markersize": 6, "capsize": 3, "elinewidth": 1.2}
     left.errorbar(
@@ -162,29 +203,33 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         axes.axvline(0, color="0.4", linestyle=":", linewidth=1)
     left.set_yticks(rows, labels)
     left.set_ylim(len(models) - 0.5, -0.5)
-    left.set_xlim(left=-0.03 * left.get_xlim()[1])  # a bound of 0 is seen whole
+    left.set_xlim(left=-0.03 * left.get_xlim()[1])  # the marker of a bound of 0 is not cut
+    if not any(model.delta_to_best_stderr > 0 for model in models):  # the best alone, or only nan
+        right.set_xlim(-0.1, 1)
     left.set_xlabel("mutual information of two segments,\nlower bound ± 2 standard errors (nats)")
     right.set_xlabel("delta to best (paired),\n± 2 standard errors (nats)")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+    left.xaxis.set_major_locator(MaxNLocator(5))
+    right.xaxis.set_major_locator(MaxNLocator(4))
     if folder:
-        figure.suptitle(f"models in {folder}"[-90:], fontsize="small")
-    if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        figure.suptitle(f"models in {ellipsize(folder, int(10 * width), os.sep)}", fontsize="small")
     return figure
 
 
 def _labels(names: Sequence[str]) -> tuple[list[str], str]:
-    """Names without the folder that all those that are paths are in, and that folder."""
+    """Names, with paths relative to the folder that they share, and that folder.
+
+    Names stay as they are if there is no such folder or two of them would become equal.
+    """
     folders = [os.path.dirname(name) for name in names if os.path.dirname(name)]
     if not folders or any(os.path.isabs(folder) != os.path.isabs(folders[0]) for folder in folders):
         return list(names), ""
     common = os.path.commonpath(folders)
     if not common:
         return list(names), ""
-    return [os.path.relpath(name, common) if os.path.dirname(name) else name for name in names], common
+    labels = [os.path.relpath(name, common) if os.path.dirname(name) else name for name in names]
+    return (labels, common) if len(set(labels)) == len(set(names)) else (list(names), "")
 
 
 def _ceiling(models: Sequence[RankedModel]) -> str:
@@ -195,19 +240,21 @@ def _ceiling(models: Sequence[RankedModel]) -> str:
 
 
 def _notes(models: Sequence[RankedModel]) -> list[str]:
-    """Notes on the differences."""
+    """Lines below the table that help to read the differences."""
     notes = []
     level = sum(model.delta_to_best <= 2 * model.delta_to_best_stderr for model in models[1:])
     if level:
-        notes.append(f"Not significantly below the best (by less than two standard errors): {level}.")
+        notes.append(f"Models not significantly below the best (less than two standard errors): {level}.")
     if len({model.pairs for model in models}) > 1:
-        notes.append("Numbers of pairs differ; differences are of the pairs that both have.")
+        notes.append("The numbers of pairs differ. A delta is taken over the pairs that both models have.")
     return notes
 
 
 def _parts(models: Sequence[RankedModel]) -> dict[str, list[Key]]:
-    """Layers (numbers in their names in order) and gaps of all models, as the callback names them, and where
-    their estimates are; empty where no model has several."""
+    """Keys of the estimates by the names of layers and gaps, as the callback logs them.
+
+    Layers come first, numbers in their names by value. Empty if no model has several layers or gaps.
+    """
     parts: dict[str, list[Key]] = {}
     for model in models:
         primary_layer, primary_gap = next(iter(model.estimates))

@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
 
 class FigureLogger:
-    """Draws the history of a run and hands the figures to the Trainer's loggers, on rank zero.
+    """Logs figures of a run's history to the Trainer's loggers, on rank zero.
 
-    ``<prefix>/curve``, ``<prefix>/clusters`` and, if there are several layers, ``<prefix>/layer_map`` go to
-    every logger that takes images: TensorBoardLogger, WandbLogger, MLFlowLogger, and others with the same methods.
-    If none does, they are written as ``<log folder>/<prefix>/<name>.png``, always the newest. A Trainer without
-    loggers, or in ``fast_dev_run``, draws nothing.
+    The figures are ``<prefix>/curve``, ``<prefix>/clusters`` and, if there are several layers,
+    ``<prefix>/layer_map``. They go to every logger that takes images: TensorBoardLogger, WandbLogger,
+    MLFlowLogger, and others with the same methods. If no logger does, they are written to
+    ``<log folder>/<prefix>/<name>.png``, and each validation replaces the files of the one before. Nothing is
+    drawn if the Trainer has no loggers or runs with ``fast_dev_run``.
 
-    A failure, or a missing matplotlib, is one warning, and the run goes on.
+    A failure or a missing matplotlib raises one warning, and the run continues.
 
     Args:
-        log_name: Name of the primary bound; ``prefix`` is its last part.
+        log_name: Name under which the primary bound is logged; ``<prefix>`` is its last part.
 
     Example:
         >>> import tempfile
@@ -42,7 +43,7 @@ class FigureLogger:
         >>> history.append(0, 100, {("encoder", "near"): MIEstimate(1.5, 0.1, 4.0, 2.5, 4.85, 128, 120, 900, 900)})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     trainer = Trainer(logger=CSVLogger(folder), accelerator="cpu", enable_progress_bar=False)
-        ...     FigureLogger("val/mi_bound").log(trainer, history)
+        ...     FigureLogger("val/mi_bound").log_figures(trainer, history)
         ...     sorted(path.name for path in Path(folder).rglob("*.png"))
         ['clusters.png', 'curve.png']
     """
@@ -51,12 +52,12 @@ class FigureLogger:
         self.log_name = log_name
         self._has_warned = False
 
-    def log(self, trainer: Trainer, history: History, layers: Sequence[str] | None = None) -> None:
-        """Draw the history as it is now; nothing if it is empty, or on another process than the first.
+    def log_figures(self, trainer: Trainer, history: History, layers: Sequence[str] | None = None) -> None:
+        """Draw the history and log the figures. Does nothing if it is empty or if this is not rank zero.
 
         Args:
-            trainer: Whose loggers are served.
-            history: What is drawn; the step of its last validation is that of the figures.
+            trainer: The Trainer with the loggers.
+            history: History of the run. The figures are logged at the step of its last validation.
             layers: Names of the layers in the model's order, see
                 :func:`lightning_mi.reporting.plots.layer_map`.
         """
@@ -73,11 +74,11 @@ class FigureLogger:
             try:
                 for name, image in images.items():
                     send(f"{metric_prefix(self.log_name)}/{name}", image, history.last.step)
-            except Exception as error:  # the other loggers get theirs
+            except Exception as error:  # the other loggers still receive their figures
                 self._warn(error)
 
     def _draw(self, history: History, layers: Sequence[str] | None) -> dict[str, NDArray[np.uint8]]:
-        """Pixels, drawn once for all loggers."""
+        """Pixels by the name of the figure, drawn once for all loggers."""
         from lightning_mi.reporting import plots
 
         figures = {"curve": plots.bound_curve(history), "clusters": plots.cluster_usage(history)}
@@ -91,24 +92,28 @@ class FigureLogger:
         self._has_warned = True
         what = f"The figures of {self.log_name!r} are missing"
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "matplotlib":
-            rank_zero_warn(f"{what}: they need matplotlib, `pip install matplotlib`. All numbers are logged.")
+            why = "matplotlib is not installed, run `pip install 'lightning-mi[plot]'`"
         else:
-            rank_zero_warn(f"{what}, the numbers are not: {type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+        rank_zero_warn(f"{what}, all numbers are logged: {why}")
 
 
 def _can_log_images(trainer: Trainer) -> bool:
-    # In `fast_dev_run` loggers are dummies that take anything.
+    # With `fast_dev_run`, loggers are dummies that accept any call.
     return bool(trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def _sender(logger: Any) -> Send | None:
-    """How this logger takes an image, or ``None``. By its methods, not its class: those of ``pytorch_lightning``
-    and of ``lightning`` differ, and TensorBoard has many writers."""
+    """The function that logs an image to this logger, or ``None`` if it takes none.
+
+    Found by its methods, not its class: ``pytorch_lightning`` and ``lightning`` have different classes, and
+    TensorBoard has many writers.
+    """
     to_logger = _method(logger, "log_image", "key", "images", "step")  # WandbLogger
     if to_logger is not None:
         return lambda tag, image, step: to_logger(key=tag, images=[image], step=step)
     experiment = getattr(logger, "experiment", None)
-    # Not add_figure, which goes through pyplot and draws once more.
+    # `add_figure` would use pyplot and draw the figure again.
     to_writer = _method(experiment, "add_image")  # TensorBoardLogger
     if to_writer is not None:
         return lambda tag, image, step: to_writer(tag, image, step, dataformats="HWC")
@@ -119,7 +124,7 @@ def _sender(logger: Any) -> Send | None:
 
 
 def _method(owner: object, name: str, *parameters: str) -> Callable[..., Any] | None:
-    """The method of that name that takes all of these, if there is one."""
+    """The method ``name`` of ``owner``, or ``None`` if there is none that takes all ``parameters``."""
     method = getattr(owner, name, None)
     if not callable(method):
         return None
@@ -129,7 +134,7 @@ def _method(owner: object, name: str, *parameters: str) -> Callable[..., Any] | 
 
 
 def _folder(trainer: Trainer) -> Path:
-    # Not trainer.log_dir, which waits for all processes.
+    # `trainer.log_dir` would wait for all processes.
     logger: Any = trainer.loggers[0]
     folder = getattr(logger, "log_dir", None) or logger.save_dir or trainer.default_root_dir
     return Path(folder)
@@ -143,6 +148,6 @@ def _file_writer(folder: Path) -> Send:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
         Image.fromarray(image).save(unfinished, format="png")
-        os.replace(unfinished, path)  # a reader never sees half a file
+        os.replace(unfinished, path)  # atomic, so that no reader sees half a file
 
     return write

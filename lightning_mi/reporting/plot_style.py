@@ -1,8 +1,8 @@
 """Plot style shared by all figures: palette, axes, short names of layers, natural order of names.
 
-No pyplot, hence no window, no global list of figures and no display: a figure is freed with its last reference.
-Colours are those of Okabe and Ito and the map viridis, which colour-blind readers and greyscale print distinguish;
-lines differ by their dashes too.
+Figures are made without pyplot. They need no display, open no window and are freed with their last reference.
+Lines have the colours of Okabe and Ito, maps have viridis: colour-blind readers can distinguish both. Lines also
+differ by their dashes, which survive greyscale print.
 """
 
 from __future__ import annotations
@@ -28,28 +28,48 @@ BLUE, VERMILLION, PURPLE, GREEN, ORANGE, GREY = (
 REFERENCE_STYLES = ((PURPLE, (0, (5, 1.5, 1, 1.5))), (GREY, (0, (1, 1.2))), (ORANGE, (0, (3, 2))))
 _DPI = 150  # letters are legible at the size of a thumbnail
 _MAX_MARKERS = 60
+_MAX_NAME = 22  # characters
+_MAX_COMMON = 24
 
 
 def plain_style() -> AbstractContextManager[None]:
-    """Matplotlib's defaults, so that the user's own settings (a dark style, TeX) have no effect and stay as they
-    are."""
+    """A context with matplotlib's defaults: the user's settings (a dark style, TeX) neither apply nor change.
+
+    A ``$`` in a name is a ``$`` and does not begin a formula.
+    """
     import matplotlib.style
 
-    return matplotlib.style.context("default")
+    return matplotlib.style.context(["default", {"text.parse_math": False}])
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of ``width`` by ``height`` inches that belongs to no window, and its axes."""
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure that belongs to no window.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+
+    Example:
+        >>> new_figure(4.0, 3.0).get_size_inches().tolist()
+        [4.0, 3.0]
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure
 
 
 def finish_axes(axes: Axes, x: list[float], x_label: str, grid: bool = True) -> None:
-    """Ticks, labels and grid for values at ``x``, which are epochs or training steps."""
+    """Set the ticks and the label of the horizontal axis, the grid and the spines.
+
+    Args:
+        axes: Axes of the figure.
+        x: Positions of the values: epochs (-1 is before training) or training steps.
+        x_label: ``"epoch"`` or ``"training step"``.
+        grid: Whether to draw a grid.
+    """
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axes.set_xlabel(x_label)
@@ -71,17 +91,22 @@ def finish_axes(axes: Axes, x: list[float], x_label: str, grid: bool = True) -> 
 
 
 def marker_for(x: list[float]) -> str | None:
-    """A marker, unless there are so many points that markers would touch."""
+    """The marker of a line, or ``None`` if it has so many points that markers would touch."""
     return "o" if len(x) <= _MAX_MARKERS else None
 
 
 def across(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-    """A single point as a line across the figure."""
+    """The points of a line. A single point becomes a level line across the axes.
+
+    Example:
+        >>> across([3.0], [0.7])
+        ([2.5, 3.5], [0.7, 0.7])
+    """
     return (x, y) if len(x) > 1 else ([x[0] - 0.5, x[0] + 0.5], [y[0], y[0]])
 
 
 def cell_edges(x: list[float]) -> list[float]:
-    """The borders of cells around the positions.
+    """Borders of the cells around the positions, halfway between neighbours.
 
     Example:
         >>> cell_edges([0.0, 1.0, 3.0])
@@ -94,55 +119,71 @@ def cell_edges(x: list[float]) -> list[float]:
 
 
 def short_names(layers: Sequence[str]) -> tuple[list[str], str]:
-    """What dotted names differ in, and what they have in common, with ``"…"`` for what is left out.
+    """The parts in which dotted names differ, and the pattern that they share, with ``"*"`` for these parts.
 
     Args:
         layers: Dotted names of submodules.
 
+    Returns:
+        The short names, distinct if ``layers`` are, and the pattern, which is empty if they share nothing.
+
     Example:
         >>> short_names(["model.encoder.layers.0", "model.encoder.layers.11"])
-        (['0', '11'], 'model.encoder.layers.…')
+        (['0', '11'], 'model.encoder.layers.*')
         >>> short_names(["encoder.output"])
         (['encoder.output'], '')
     """
     if len(layers) < 2:
-        return [elide_dotted(layer, 22) for layer in layers], ""
+        return ellipsize_all(layers, _MAX_NAME, "."), ""
     parts = [layer.split(".") for layer in layers]
     before = _common_prefix([each[:-1] for each in parts])
     after = _common_prefix([each[before + 1 :][::-1] for each in parts])
     names = [".".join(each[before : len(each) - after]) for each in parts]
     first = parts[0]
-    common = ".".join([*first[:before], "…", *first[len(first) - after :]]) if before or after else ""
-    return [elide_dotted(name, 22) for name in names], elide_dotted(common, 24)
+    common = ".".join([*first[:before], "*", *first[len(first) - after :]]) if before or after else ""
+    return ellipsize_all(names, _MAX_NAME, "."), ellipsize(common, _MAX_COMMON, ".")
 
 
-def ellipsize(text: str, most: int) -> str:
-    """The end of ``text`` in at most ``most`` characters.
+def ellipsize(text: str, most: int, separator: str = "") -> str:
+    """The end of ``text`` in at most ``most`` characters, after an ellipsis if it was cut.
+
+    Args:
+        text: A name or a path.
+        most: Maximum number of characters, at least 2.
+        separator: If given, the end begins with a whole part if one fits.
 
     Example:
         >>> ellipsize("runs/2026/epoch_10.ckpt", 14), ellipsize("short", 14)
         ('…epoch_10.ckpt', 'short')
-    """
-    return text if len(text) <= most else "…" + text[1 - most :]
-
-
-def elide_dotted(name: str, most: int) -> str:
-    """The last parts of a dotted name that fit into ``most`` characters.
-
-    Example:
-        >>> elide_dotted("model.encoder.layers.11", 12)
+        >>> ellipsize("model.encoder.layers.11", 12, separator=".")
         '…layers.11'
     """
-    if len(name) <= most:
-        return name
-    parts = name.split(".")
-    while len(parts) > 1 and len(".".join(parts)) > most - 1:
-        parts = parts[1:]
-    return "…" + ".".join(parts)[1 - most :]
+    if len(text) <= most:
+        return text
+    end = text[1 - most :]
+    if separator and text[-most] != separator and separator in end:
+        end = end.split(separator, 1)[1]
+    return "…" + end
+
+
+def ellipsize_all(names: Sequence[str], most: int, separator: str = "") -> list[str]:
+    """Short names that are distinct if ``names`` are.
+
+    Each is the end of its name (:func:`ellipsize`). If two ends are equal, all are cut in the middle; if that does
+    not tell them apart either, they stay as they are.
+
+    Example:
+        >>> ellipsize_all(["run_1/checkpoints/last.ckpt", "run_2/checkpoints/last.ckpt"], 14)
+        ['run_1/…st.ckpt', 'run_2/…st.ckpt']
+    """
+    ends = [ellipsize(name, most, separator) for name in names]
+    half = most // 2
+    middles = [name if len(name) <= most else f"{name[: half - 1]}…{name[half - most :]}" for name in names]
+    return next((each for each in (ends, middles) if len(set(each)) == len(set(names))), list(names))
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which numbers in names are in the order of their values.
+    """A sorting key that orders the numbers in names by their values.
 
     Example:
         >>> sorted(["step=10", "step=9"], key=natural_order)
@@ -152,7 +193,7 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 
 
 def _common_prefix(rows: list[list[str]]) -> int:
-    """Number of items that all rows begin with."""
+    """Number of leading items that all rows share."""
     count = 0
     for column in zip(*rows, strict=False):
         if len(set(column)) > 1:

@@ -1,6 +1,6 @@
 """Three figures of a run's history: the bound's curve, the map of the layers, the use of the clusters.
 
-Pure functions; matplotlib is imported only when one is called.
+They are pure functions of the history. matplotlib is imported when one is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lightning_mi.reporting.plot_style import (
     VERMILLION,
     across,
     cell_edges,
-    elide_dotted,
+    ellipsize,
     finish_axes,
     marker_for,
     natural_order,
@@ -38,13 +38,16 @@ _MAX_ROW_NAMES = 26
 
 
 def bound_curve(history: History) -> Figure:
-    """The primary bound over the run with its error band, under its ceilings and beside its references.
+    """Curve of the primary bound over the run, with error band, ceilings (log K and H(c)) and references.
 
-    A ceiling, log K or H(c), that is more than 2.5 times as high as all else is written at the upper edge and not
-    drawn, since it would flatten the curve.
+    A ceiling more than 2.5 times as high as everything else is written at the upper edge instead of drawn, since
+    it would flatten the curve.
 
     Args:
-        history: One validation or more, values in nats.
+        history: At least one validation, values in nats.
+
+    Returns:
+        The figure, which belongs to no window.
 
     Raises:
         ValueError: If the history is empty.
@@ -59,7 +62,8 @@ def bound_curve(history: History) -> Figure:
     """
     _check(history)
     with plain_style():
-        figure, axes = new_figure(_WIDTH, 3.9)
+        figure = new_figure(_WIDTH, 3.9)
+        axes = figure.add_subplot()
         x, x_label = _positions(history)
         primaries = [validation.primary for validation in history]
         bounds = [each.bound for each in primaries]
@@ -100,7 +104,7 @@ def bound_curve(history: History) -> Figure:
             axes.text(
                 0.99,
                 0.98,
-                f"above this picture: {', '.join(too_high)}",
+                f"off the scale: {', '.join(too_high)}",
                 transform=axes.transAxes,
                 horizontalalignment="right",
                 verticalalignment="top",
@@ -132,18 +136,21 @@ def bound_curve(history: History) -> Figure:
 
 
 def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
-    """The bound of every layer at every validation, as colours; the first layer is at the bottom.
+    """Heat map of the bound of every layer at every validation; the first layer is at the bottom.
 
-    What was not measured is grey. The colours span at least eight standard errors, so that noise does not look
-    like structure.
+    A missing value is grey. The colours span at least eight standard errors, so that noise does not look like
+    structure.
 
     Args:
-        history: One validation or more, values in nats.
-        layers: The names of the layers, in the model's order. ``None``: in the order of their names, numbers by
-            size. Those that the history does not hold are left out.
+        history: At least one validation, values in nats.
+        layers: Names of the layers in the model's order; layers that are not in the history are left out.
+            ``None``: all layers, sorted by name, numbers in names by their values.
+
+    Returns:
+        The figure, which belongs to no window.
 
     Raises:
-        ValueError: If the history is empty, or holds none of ``layers``.
+        ValueError: If the history is empty or holds none of ``layers``.
         ModuleNotFoundError: If there is no matplotlib.
 
     Example:
@@ -175,7 +182,8 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
                     values[rows.index(layer), column] = summary.bound
                     errors.append(summary.stderr)
         low, high = _colour_range(values, statistics.median(errors))
-        figure, axes = new_figure(_WIDTH, min(6.5, max(2.8, 1.7 + 0.22 * len(rows))))
+        figure = new_figure(_WIDTH, min(6.5, max(2.8, 1.7 + 0.22 * len(rows))))
+        axes = figure.add_subplot()
         axes.set_facecolor("0.82")
         mesh = axes.pcolormesh(
             cell_edges(x),
@@ -216,12 +224,16 @@ def layer_map(history: History, layers: Sequence[str] | None = None) -> Figure:
 
 
 def cluster_usage(history: History) -> Figure:
-    """How many clusters there are, how many occur, and how many of equal size would have the same entropy.
+    """Curves of the number of clusters, of active clusters, and of effective clusters exp H(c), the perplexity.
 
-    Effective clusters near 1 are a collapsed model or quantiser: the bound cannot pass their logarithm.
+    Effective clusters near 1 mean that the model or the quantiser has collapsed. The bound cannot exceed their
+    logarithm.
 
     Args:
-        history: One validation or more.
+        history: At least one validation.
+
+    Returns:
+        The figure, which belongs to no window.
 
     Raises:
         ValueError: If the history is empty.
@@ -236,7 +248,8 @@ def cluster_usage(history: History) -> Figure:
     """
     _check(history)
     with plain_style():
-        figure, axes = new_figure(_WIDTH, 3.6)
+        figure = new_figure(_WIDTH, 3.6)
+        axes = figure.add_subplot()
         x, x_label = _positions(history)
         primaries = [validation.primary for validation in history]
 
@@ -264,10 +277,13 @@ def cluster_usage(history: History) -> Figure:
 
 
 def render(figure: Figure) -> NDArray[np.uint8]:
-    """The pixels of a figure, ``(height, width, 3)`` in 0 to 255.
+    """Pixels of a figure.
 
     Args:
         figure: A figure of this module.
+
+    Returns:
+        RGB values, ``(height, width, 3)``, ``uint8``.
 
     Example:
         >>> from lightning_mi import MIEstimate
@@ -286,11 +302,11 @@ def render(figure: Figure) -> NDArray[np.uint8]:
 
 def _check(history: History) -> None:
     if not len(history):
-        raise ValueError("`history` must hold at least one validation, got none: draw after the first.")
+        raise ValueError("`history` must hold at least one validation, got none. Draw after the first validation.")
 
 
 def _positions(history: History) -> tuple[list[float], str]:
-    """Epochs, or steps if an epoch has several validations."""
+    """Horizontal positions and their label: epochs, or training steps if an epoch has several validations."""
     epochs = [validation.epoch for validation in history]
     if all(a < b for a, b in pairwise(epochs)):
         return [float(epoch) for epoch in epochs], "epoch"
@@ -315,10 +331,10 @@ def _colour_range(values: NDArray[np.float64], stderr: float) -> tuple[float, fl
 
 
 def _of_layer(history: History) -> str:
-    """For a title, which layer is the primary one, if there are several."""
+    """The line of a title that names the monitored layer, if there are several layers."""
     if all(len(validation.layers) == 1 for validation in history):
         return ""
     layers = {validation.key[0] for validation in history}
     if len(layers) > 1:
-        return "\nprimary layer of each epoch"
-    return f"\nlayer {elide_dotted(layers.pop(), 40)}"
+        return "\nmonitored layer of each validation"
+    return f"\nlayer {ellipsize(layers.pop(), 40, '.')}"

@@ -1,4 +1,4 @@
-"""The callback's numbers and pictures in each of Lightning's loggers; none of them reaches a network."""
+"""The callback's numbers and figures in each of Lightning's loggers, without a network."""
 
 import csv
 import importlib.util
@@ -16,11 +16,11 @@ pytest.importorskip("matplotlib")
 
 DETAILS = ("stderr", "entropy", "cross_entropy", "ceiling", "active_clusters", "pairs", "skipped", "seconds")
 NAMES = {"val/mi_bound", *(f"mi_bound/{name}" for name in DETAILS)}
-PICTURES = {"mi_bound/curve", "mi_bound/clusters"}
+FIGURES = {"mi_bound/curve", "mi_bound/clusters"}
 
 
 def fit(logger, tmp_path):
-    """Two epochs; the bounds that the callback has estimated."""
+    """Fit two epochs and return the callback's bounds."""
     bound = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
     trainer = quiet_trainer(
         logger=logger,
@@ -39,7 +39,7 @@ def installed(name):
     return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}: pip install {name}")
 
 
-def test_tensorboard(tmp_path):
+def test_tensorboard_has_the_scalars_and_images(tmp_path):
     logger = TensorBoardLogger(tmp_path)
     bounds = fit(logger, tmp_path)
     events = EventAccumulator(logger.log_dir)
@@ -47,14 +47,14 @@ def test_tensorboard(tmp_path):
     assert set(events.Tags()["scalars"]) >= NAMES | {"mi_bound/gain"}
     scalars = events.Scalars("val/mi_bound")
     assert [event.value for event in scalars] == pytest.approx(bounds, abs=1e-4)
-    assert set(events.Tags()["images"]) == PICTURES
+    assert set(events.Tags()["images"]) == FIGURES
     images = events.Images("mi_bound/curve")
     assert len(images) == 2
     assert images[0].encoded_image_string != images[1].encoded_image_string
     assert "custom_scalars__config__" not in events.Tags()["tensors"]  # a layout of the user's own stays
 
 
-def test_csv(tmp_path):
+def test_csv_has_the_columns_and_files_beside_it(tmp_path):
     logger = CSVLogger(tmp_path)
     bounds = fit(logger, tmp_path)
     with open(f"{logger.log_dir}/metrics.csv") as file:
@@ -63,11 +63,11 @@ def test_csv(tmp_path):
     assert set(rows[0]) >= NAMES
     assert all(rows[0][name] for name in NAMES)
     found = {path.relative_to(logger.log_dir).with_suffix("").as_posix() for path in tmp_path.rglob("*.png")}
-    assert found == PICTURES
+    assert found == FIGURES
 
 
 @installed("wandb")
-def test_wandb(tmp_path, monkeypatch):
+def test_wandb_has_the_charts_and_media(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(project="test", save_dir=tmp_path, offline=True)
     logged = []
@@ -81,9 +81,9 @@ def test_wandb(tmp_path, monkeypatch):
     with_bound = [each for each in logged if "val/mi_bound" in each]
     assert [each["val/mi_bound"] for each in with_bound] == pytest.approx(bounds, abs=1e-4)
     assert set(with_bound[0]) >= NAMES
-    with_picture = [each for each in logged if "mi_bound/curve" in each]
-    assert len(with_picture) == 2
-    assert {each["trainer/global_step"] for each in with_picture} == {3, 6}
+    with_figure = [each for each in logged if "mi_bound/curve" in each]
+    assert len(with_figure) == 2
+    assert {each["trainer/global_step"] for each in with_figure} == {3, 6}
     files = list(tmp_path.rglob("media/images/mi_bound/*.png"))
     assert {path.name.split("_")[0] for path in files} == {"curve", "clusters"}
     assert len(files) == 4
@@ -91,7 +91,7 @@ def test_wandb(tmp_path, monkeypatch):
 
 
 @installed("mlflow")
-def test_mlflow(tmp_path, monkeypatch):
+def test_mlflow_has_the_metrics_and_artifacts(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     logger = MLFlowLogger(save_dir=str(tmp_path / "mlruns"))
     bounds = fit(logger, tmp_path)
@@ -101,6 +101,6 @@ def test_mlflow(tmp_path, monkeypatch):
     history = client.get_metric_history(run_id, "val/mi_bound")
     assert [each.value for each in history] == pytest.approx(bounds, abs=1e-4)
     found = {each.path for each in client.list_artifacts(run_id, "mi_bound")}
-    assert found == {f"{name}.png" for name in PICTURES}
+    assert found == {f"{name}.png" for name in FIGURES}
     (curve,) = tmp_path.rglob("curve.png")
     assert Image.open(curve).size[0] > 500

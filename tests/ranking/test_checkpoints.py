@@ -51,7 +51,7 @@ def test_unreadable_checkpoints_are_named_and_left_out(tmp_path, kind):
         assert "left out: bad: no such file" in format_ranking(ranking)
 
 
-def test_code_in_a_checkpoint_is_read_where_it_is_trusted(tmp_path):
+def test_a_checkpoint_with_code_is_read_if_it_is_trusted(tmp_path):
     make, _ = UNREADABLE["code"]
     assert Checkpoint(make(tmp_path), TinySpeechModel, trust=True).load().head.weight.isfinite().all()
 
@@ -69,7 +69,7 @@ def test_checkpoints_are_ranked_as_their_models(tmp_path):
 
 
 class MadeLate(TinySpeechModel):
-    """Its layers are made, and its checkpoints are read, in hooks."""
+    """Hooks make its layers and read its checkpoints."""
 
     def __init__(self):
         super().__init__()
@@ -90,7 +90,7 @@ def test_hooks_of_lightning_modules_are_called(tmp_path):
     assert loaded.head.weight.shape == (26, 16)
 
 
-def test_files_folders_and_globs(tmp_path, monkeypatch):
+def test_files_folders_and_globs_are_found_once_in_natural_order(tmp_path, monkeypatch):
     for name in ("a/step=10.ckpt", "a/step=9.ckpt", "a/deeper/last.ckpt", "a/notes.txt", "b/x.pt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

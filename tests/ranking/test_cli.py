@@ -46,7 +46,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_ranks_the_checkpoints_of_the_demo(trained, tmp_path, monkeypatch, capsys):
+def test_the_checkpoints_of_the_demo_are_ranked(trained, tmp_path, monkeypatch, capsys):
     folder, overrides = trained
     monkeypatch.chdir(tmp_path)
     status = main(["rank", str(folder / "ckpt"), "gone.ckpt", "--untrained", *overrides, *BOUND])
@@ -64,8 +64,8 @@ def test_ranks_the_checkpoints_of_the_demo(trained, tmp_path, monkeypatch, capsy
     assert (tmp_path / "mi_ranking.png").stat().st_size > 10_000
 
 
-def test_configs_of_the_users_own(trained, tmp_path, monkeypatch):
-    """A YAML file that takes our groups, and the folder of a run, as Hydra leaves it."""
+def test_a_config_of_the_user_gives_the_same_bounds(trained, tmp_path, monkeypatch):
+    """A YAML file with our groups, and the folder of a run with the config that Hydra kept."""
     from omegaconf import OmegaConf
 
     folder, overrides = trained
@@ -85,7 +85,7 @@ def test_configs_of_the_users_own(trained, tmp_path, monkeypatch):
     assert not (tmp_path / "mi_ranking.png").exists()
 
 
-def test_checkpoints_of_another_model(trained, tmp_path, monkeypatch, capsys):
+def test_checkpoints_of_another_model_exit_with_1(trained, tmp_path, monkeypatch, capsys):
     folder, overrides = trained
     monkeypatch.chdir(tmp_path)
     checkpoint = str(folder / "ckpt/at_first.ckpt")
@@ -101,16 +101,16 @@ def test_checkpoints_of_another_model(trained, tmp_path, monkeypatch, capsys):
     [
         (["--config", "none"], "Cannot find primary config 'none'"),
         (["--config", "none.yaml"], "none.yaml: no such file"),
-        (["--config", "."], "holds none of train.yaml, config.yaml"),
+        (["--config", "."], "must hold one of train.yaml, config.yaml"),
         (["model=hubrt"], "Could not find 'model/hubrt'"),
         (["callbacks.mi_bound.num_cluster=3"], "num_cluster"),
         (["callbacks=none"], "add callbacks=mi_bound"),
         (["data=audio_folder"], "data.root"),
         (["callbacks.mi_bound.num_clusters=-1"], "num_clusters"),
-        (["~model"], "must have `model`"),
+        (["~model"], "must have the key `model`"),
     ],
 )
-def test_wrong_configs_are_said_in_words(arguments, said, tmp_path, monkeypatch, capsys):
+def test_wrong_configs_exit_with_2_and_the_reason(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.save({}, "x.pt")
     assert main(["rank", "x.pt", "--untrained", *arguments]) == 2
@@ -118,14 +118,14 @@ def test_wrong_configs_are_said_in_words(arguments, said, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("arguments", [["rank"], ["rank", "model=apc"], ["rank", "x.ckpt", "--confg=train"], []])
-def test_wrong_arguments_end_with_2(arguments, capsys):
+def test_wrong_arguments_exit_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == 2
     assert "lightning-mi" in capsys.readouterr().err
 
 
-def test_help_teaches(capsys):
+def test_help_names_the_unit_the_options_and_the_overrides(capsys):
     with pytest.raises(SystemExit) as raised:
         main(["rank", "--help"])
     assert raised.value.code == 0
@@ -134,13 +134,13 @@ def test_help_teaches(capsys):
         assert part in said
 
 
-def test_without_hydra_it_says_what_to_install(monkeypatch, capsys):
+def test_a_missing_hydra_exits_with_2_and_the_remedy(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "hydra", None)
     assert main(["rank", "x.ckpt"]) == 2
     assert "pip install 'lightning-mi[hydra]'" in capsys.readouterr().err
 
 
-def test_without_matplotlib_a_plot_that_was_asked_for_is_an_error(monkeypatch, capsys):
+def test_a_missing_matplotlib_exits_with_2_if_a_plot_is_asked_for(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["rank", "x.ckpt", "--plot", "x.png"]) == 2
     assert "pip install 'lightning-mi[plot]'" in capsys.readouterr().err

@@ -16,7 +16,7 @@ def test_composing_leaves_a_hydra_program_alone():
     [
         ("none", "Cannot find primary config 'none'"),
         ("none.yaml", "none.yaml: no such file"),
-        (".", "holds none of train.yaml, config.yaml"),
+        (".", "must hold one of train.yaml, config.yaml"),
     ],
 )
 def test_missing_configs_are_named(name, message, tmp_path, monkeypatch):

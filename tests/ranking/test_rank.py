@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 import warnings
 
 import lightning.pytorch as pl
@@ -7,6 +9,7 @@ import torch
 import torchaudio
 import transformers
 
+import lightning_mi.ranking
 from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.batches import Waveforms
@@ -19,7 +22,7 @@ from tests.helpers.speech import SAMPLE_RATE, utterances
 from tests.ranking.models import COUNT, rank, three_models
 
 
-def test_ordered_by_the_bound_of_the_pure_function(ranking):
+def test_models_are_ordered_by_the_bound_of_the_pure_function(ranking):
     """Against the whole path, written out."""
     torch.manual_seed(0)
     x = utterances(COUNT)
@@ -40,7 +43,7 @@ def test_ordered_by_the_bound_of_the_pure_function(ranking):
     assert not ranking.left_out
 
 
-def test_differences_are_gain_over():
+def test_the_delta_to_best_is_the_gain_of_the_best():
     torch.manual_seed(0)
     models = {"small": TinySpeechModel(dim=2), "large": TinySpeechModel(dim=16)}
     ranking = rank(models)
@@ -99,7 +102,7 @@ def test_modules_callables_and_models_of_libraries_side_by_side():
         assert all(torch.equal(x, before[name][key]) for key, x in models[name].state_dict().items())
 
 
-def test_a_data_module():
+def test_data_may_be_a_data_module():
     class Data(pl.LightningDataModule):
         def val_dataloader(self):
             return loader(utterances(COUNT))
@@ -109,10 +112,10 @@ def test_a_data_module():
     assert rank({"x": model}, Data()).models[0].bound == rank({"x": model}).models[0].bound
 
 
-def test_what_is_no_model_is_an_error():
-    with pytest.raises(TypeError, match="'x' a int"):
+def test_a_value_that_is_not_a_model_is_an_error():
+    with pytest.raises(TypeError, match="got int for 'x'"):
         rank({"x": 3})
-    with pytest.raises(ValueError, match="at least one model"):
+    with pytest.raises(ValueError, match="at least one model, got an empty mapping"):
         rank({})
 
 
@@ -140,16 +143,18 @@ def test_models_without_a_bound_are_named_with_the_reason(model, reason):
 
 class FailsToValidate(TinySpeechModel):
     def validation_step(self, batch, batch_idx):
+        warnings.warn("the batch has no labels", stacklevel=1)
         raise KeyError("labels")
 
 
 def test_a_module_that_fails_to_validate_is_left_out():
-    ranking = rank({"bad": FailsToValidate(), "good": TinySpeechModel()})
+    with pytest.warns(UserWarning, match="the batch has no labels"):
+        ranking = rank({"bad": FailsToValidate(), "good": TinySpeechModel()})
     assert [model.name for model in ranking.models] == ["good"]
     assert ranking.left_out == {"bad": "KeyError: 'labels'"}
 
 
-def test_nothing_ranked():
+def test_a_ranking_may_hold_no_model():
     ranking = rank({"bad": fails, "worse": fails})
     assert ranking.models == ()
     assert format_ranking(ranking) == "left out: bad, worse: RuntimeError: a broken model"
@@ -157,14 +162,14 @@ def test_nothing_ranked():
         plot_ranking(ranking)
 
 
-def test_a_warning_is_said_once_for_all_models():
+def test_a_warning_is_given_once_for_all_models():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rank({"a": TinySpeechModel(), "b": TinySpeechModel()}, num_clusters=128)
     assert sum("lowers `num_clusters`" in str(warning.message) for warning in caught) == 1
 
 
-def test_the_reason_for_no_bound_is_the_callbacks_and_no_warning_of_it_is_left():
+def test_the_reason_for_no_bound_is_listed_and_not_a_warning_too():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ranking = rank({"bad": fails, "good": TinySpeechModel()})
@@ -196,3 +201,33 @@ def test_models_without_shared_utterances_are_ranked_without_a_difference():
     only_two = rank({"a": FailsWhere(1), "b": FailsWhere(-1)})
     assert math.isnan(only_two.models[1].delta_to_best)
     assert "nan ± nan" in format_ranking(only_two)
+
+
+def test_importing_the_ranking_needs_neither_hydra_nor_matplotlib():
+    code = """
+import sys
+import lightning.pytorch, torchmetrics, faiss
+before = set(sys.modules)
+import lightning_mi.ranking
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(sorted(new & {"hydra", "omegaconf", "matplotlib"}))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"
+
+
+def test_public_names_are_documented():
+    assert set(lightning_mi.ranking.__all__) == {
+        "Checkpoint",
+        "RankedModel",
+        "Ranking",
+        "UnreadableCheckpointError",
+        "find_checkpoints",
+        "format_ranking",
+        "plot_ranking",
+        "rank_models",
+        "write_ranking_csv",
+    }
+    for name in lightning_mi.ranking.__all__:
+        assert getattr(lightning_mi.ranking, name).__doc__, name

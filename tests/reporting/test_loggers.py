@@ -23,8 +23,8 @@ pytest.importorskip("matplotlib")
 from lightning_mi.reporting import plots
 
 
-class Takes:
-    """A logger that keeps what it is given, with WandbLogger's method."""
+class ImageLogger:
+    """A logger that keeps its images, with the method of WandbLogger."""
 
     save_dir = None
 
@@ -35,7 +35,7 @@ class Takes:
         self.got.append((key, images, step))
 
 
-class Refuses(Takes):
+class FailingLogger(ImageLogger):
     def log_image(self, key, images, step=None):
         raise OSError("no space left")
 
@@ -55,8 +55,8 @@ def warned(*calls):
 
 
 def test_every_figure_reaches_every_logger_with_the_step_of_the_last_validation():
-    first, second, made = Takes(), Takes(), history(3, 2)
-    FigureLogger().log(trainer_with(first, second), made)
+    first, second, made = ImageLogger(), ImageLogger(), history(3, 2)
+    FigureLogger().log_figures(trainer_with(first, second), made)
     assert [(key, step) for key, _, step in first.got] == [
         ("mi_bound/curve", 300),
         ("mi_bound/clusters", 300),
@@ -69,32 +69,34 @@ def test_every_figure_reaches_every_logger_with_the_step_of_the_last_validation(
     assert [key for key, _, _ in second.got] == [key for key, _, _ in first.got]
 
 
-def test_the_map_is_left_out_where_there_is_one_layer_and_takes_the_order_given():
-    logger, made = Takes(), history(3, 2)
-    FigureLogger("val/other").log(trainer_with(logger), history(3, 1))
+def test_the_map_needs_several_layers_and_keeps_their_order():
+    logger, made = ImageLogger(), history(3, 2)
+    FigureLogger("val/other").log_figures(trainer_with(logger), history(3, 1))
     assert [key for key, _, _ in logger.got] == ["other/curve", "other/clusters"]
     order = ["model.layers.1", "model.layers.0"]
-    FigureLogger().log(trainer_with(logger), made, layers=order)
+    FigureLogger().log_figures(trainer_with(logger), made, layers=order)
     assert (logger.got[-1][1][0] == plots.render(plots.layer_map(made, order))).all()
 
 
-def test_files_lie_beside_the_logs_where_no_logger_takes_images(tmp_path):
+def test_figures_are_files_beside_the_logs_if_no_logger_takes_images(tmp_path):
     trainer = trainer_with(CSVLogger(tmp_path, name="run", version=0))
-    FigureLogger().log(trainer, history(2))
-    FigureLogger().log(trainer, history(5))
+    FigureLogger().log_figures(trainer, history(2))
+    FigureLogger().log_figures(trainer, history(5))
     folder = tmp_path / "run" / "version_0" / "mi_bound"
     assert sorted(path.name for path in folder.iterdir()) == ["clusters.png", "curve.png"]
     assert (np.asarray(Image.open(folder / "curve.png")) == plots.render(plots.bound_curve(history(5)))).all()
 
 
-def test_a_logger_without_a_folder_leaves_them_in_the_trainers(tmp_path):
-    FigureLogger().log(trainer_with(types.SimpleNamespace(save_dir=None), default_root_dir=tmp_path), history(1))
+def test_the_trainers_folder_is_used_if_the_logger_has_none(tmp_path):
+    FigureLogger().log_figures(
+        trainer_with(types.SimpleNamespace(save_dir=None), default_root_dir=tmp_path), history(1)
+    )
     assert (tmp_path / "mi_bound" / "curve.png").exists()
 
 
-def test_tensorboard_shows_them(tmp_path):
+def test_tensorboard_receives_every_figure_at_its_step(tmp_path):
     logger = TensorBoardLogger(tmp_path)
-    FigureLogger().log(trainer_with(logger), history(4, 3))
+    FigureLogger().log_figures(trainer_with(logger), history(4, 3))
     logger.finalize("success")
     events = EventAccumulator(logger.log_dir)
     events.Reload()
@@ -105,37 +107,37 @@ def test_tensorboard_shows_them(tmp_path):
 
 
 @pytest.mark.parametrize("reason", ["no logger", "fast_dev_run", "other rank", "empty"])
-def test_nothing_is_drawn_where_nobody_looks(reason, tmp_path, monkeypatch):
+def test_nothing_is_drawn_without_loggers_or_history_or_off_rank_zero(reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    logger = Takes()
+    logger = ImageLogger()
     trainer = trainer_with(*([] if reason == "no logger" else [logger]), fast_dev_run=reason == "fast_dev_run")
     if reason == "other rank":
         trainer.strategy.global_rank = 1
         monkeypatch.setattr(type(trainer), "is_global_zero", False)
-    FigureLogger().log(trainer, History() if reason == "empty" else history(1))
+    FigureLogger().log_figures(trainer, History() if reason == "empty" else history(1))
     assert logger.got == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_logger_is_one_warning_and_the_others_get_theirs():
-    pictures, good = FigureLogger(), Takes()
-    trainer = trainer_with(Refuses(), good)
-    found = warned(*[lambda: pictures.log(trainer, history(1))] * 3)
-    assert found == ["The figures of 'val/mi_bound' are missing, the numbers are not: OSError: no space left"]
+def test_a_failing_logger_warns_once_and_the_others_are_served():
+    figures, good = FigureLogger(), ImageLogger()
+    trainer = trainer_with(FailingLogger(), good)
+    found = warned(*[lambda: figures.log_figures(trainer, history(1))] * 3)
+    assert found == ["The figures of 'val/mi_bound' are missing, all numbers are logged: OSError: no space left"]
     assert len(good.got) == 6
 
 
-def test_a_failing_drawing_is_one_warning(monkeypatch):
+def test_a_failing_figure_warns_once(monkeypatch):
     def fails(history):
         raise RuntimeError("no font")
 
     monkeypatch.setattr(plots, "bound_curve", fails)
-    pictures = FigureLogger()
-    found = warned(*[lambda: pictures.log(trainer_with(Takes()), history(1))] * 2)
-    assert found == ["The figures of 'val/mi_bound' are missing, the numbers are not: RuntimeError: no font"]
+    figures = FigureLogger()
+    found = warned(*[lambda: figures.log_figures(trainer_with(ImageLogger()), history(1))] * 2)
+    assert found == ["The figures of 'val/mi_bound' are missing, all numbers are logged: RuntimeError: no font"]
 
 
-def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
+def test_a_missing_matplotlib_warns_once_with_the_command_to_install_it(monkeypatch):
     real = builtins.__import__
 
     def refuse(name, *args, **kwargs):
@@ -144,24 +146,24 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    pictures = FigureLogger()
-    (found,) = warned(*[lambda: pictures.log(trainer_with(Takes()), history(1))] * 2)
-    assert "they need matplotlib, `pip install matplotlib`" in found
+    figures = FigureLogger()
+    (found,) = warned(*[lambda: figures.log_figures(trainer_with(ImageLogger()), history(1))] * 2)
+    assert "pip install 'lightning-mi[plot]'" in found
 
 
-def test_it_touches_no_random_generator():
+def test_logging_figures_leaves_random_generators_alone():
     def states():
         return torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
 
     before = states()
-    FigureLogger().log(trainer_with(Takes()), history(3, 3))
+    FigureLogger().log_figures(trainer_with(ImageLogger()), history(3, 3))
     after = states()
     assert torch.equal(before[0], after[0])
     assert (before[1] == after[1]).all()
     assert before[2] == after[2]
 
 
-def test_figures_are_freed():
+def test_figures_are_freed_after_logging():
     import matplotlib.figure
     import matplotlib.pyplot
 
@@ -172,12 +174,12 @@ def test_figures_are_freed():
     before = alive()
     figures = FigureLogger()
     for _ in range(3):
-        figures.log(trainer_with(Takes()), history(2, 2))
+        figures.log_figures(trainer_with(ImageLogger()), history(2, 2))
     assert alive() == before
     assert matplotlib.pyplot.get_fignums() == []
 
 
-# ---- the column before training
+# ---- the value before training
 
 
 @pytest.mark.parametrize("case", ["same", "other module", "other utterances", "nothing before"])
