@@ -32,15 +32,20 @@ NAMES = (
 
 
 class Named(TinySpeechModel):
-    """A linear layer of each name on the same frames, each with weights of its own."""
+    """A linear layer of each name on the same frames, each with weights of its own: submodules of the module itself,
+    since "named.features" could not be mistaken for "features"."""
 
     def __init__(self):
         super().__init__()
-        self.named = nn.ModuleDict({name: nn.Linear(16, 6) for name in NAMES})
+        for name in NAMES:
+            self.add_module(name, nn.Linear(16, 6))
+
+    def layers(self):
+        return {name: self.get_submodule(name) for name in NAMES}
 
     def forward(self, x):
         frames = super().forward(x)
-        return torch.stack([layer(frames) for layer in self.named.values()]).mean(dim=0)
+        return torch.stack([layer(frames) for layer in self.layers().values()]).mean(dim=0)
 
     def validation_step(self, batch, batch_idx):
         pass
@@ -53,25 +58,26 @@ def test_every_layer_has_the_bound_of_its_own_embeddings(pooling):
     speakers = torch.arange(160) % 5
     batches = DataLoader([(row, int(who)) for row, who in zip(x, speakers, strict=True)], batch_size=160)
     labels = dict.fromkeys(("features", "output", "sketch of the utterance", "mean of x", "near"), 1)
-    layers = [f"named.{name}" for name in NAMES]
-    run = run_callback(module, batches, layers=layers, labels=labels, pooling=pooling, embed=lambda m, x: m(x))
+    run = run_callback(
+        module, batches, layers=list(NAMES), labels=labels, pooling=pooling, embed=lambda m, x: m(x)
+    )
     sampler = SegmentSampler(0.5, parse_gaps("near"), SAMPLE_RATE, seed=0)
     segments = sampler(Waveforms(x, torch.full((160,), x.shape[1])))
     with torch.no_grad():
         frames = super(Named, module).forward(segments.samples.flatten(0, 1))
-        for name, layer in module.named.items():
+        for name, layer in module.layers().items():
             z = layer(frames).unflatten(0, (160, 2))
             pooled = z.mean(dim=2) if pooling == "mean" else torch.stack([z[:, 0, -1], z[:, 1, 0]], dim=1)
             order = segments.keys.argsort()
             groups = segments.groups[order]
             expected = mi_bound(pooled[order, 0], pooled[order, 1], 8, groups=groups).bound
-            assert run.logged[f"mi_bound/layers/named.{name}/bound"] == pytest.approx(expected, abs=1e-4), name
+            assert run.logged[f"mi_bound/layers/{name}/bound"] == pytest.approx(expected, abs=1e-4), name
             anchors = z[order, 0].mean(dim=1)
             by_hand = labeled_mi_bound(anchors, speakers[segments.rows][order], groups=groups).bound
             for label in labels:
-                logged = run.logged[f"mi_bound/labels/{label}/layers/named.{name}/bound"]
+                logged = run.logged[f"mi_bound/labels/{label}/layers/{name}/bound"]
                 assert logged == pytest.approx(by_hand, abs=0.02), (name, label)
-    assert len({round(run.logged[f"mi_bound/layers/{layer}/bound"], 5) for layer in layers}) == len(NAMES)
+    assert len({round(run.logged[f"mi_bound/layers/{layer}/bound"], 5) for layer in NAMES}) == len(NAMES)
 
 
 def test_a_layer_that_is_called_best_is_that_layer():
