@@ -1,3 +1,5 @@
+"""Log-mel frames and their statistics, against torchaudio and numpy; runs are in tests/integration."""
+
 import pytest
 import torch
 import torchaudio
@@ -32,3 +34,11 @@ def test_silence_and_noise_are_told_apart():
     quiet, loud, silent = log_mel(torch.cat([0.01 * noise, noise, 0 * noise]), 16000).mean(dim=1)
     assert bool((loud > quiet + 9).all())  # 40 dB are 9.2 nats
     assert bool((silent < quiet).all())
+
+
+def test_statistics_are_those_of_numpy():
+    x = torch.randn(3, 50, 7).double()
+    found = frame_statistics(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found[:, :7].double(), torch.from_numpy(x.numpy().mean(axis=1)))
+    torch.testing.assert_close(found[:, 7:].double(), torch.from_numpy(x.numpy().std(axis=1)))

@@ -1,5 +1,9 @@
+"""Segments: where they are cut, which utterances have room for them, and that only samples and seed decide."""
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.channels import apply_independent_channels
@@ -151,6 +155,25 @@ def test_bad_gaps_are_named(gaps, error, message):
     with pytest.raises(error, match=message) as raised:
         parse_gaps(gaps)
     assert "`gap_seconds`" in str(raised.value)
+
+
+GAPS = st.one_of(st.sampled_from(["near", "far"]), st.floats(0, 1e6), st.integers(0, 1000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(GAPS, min_size=1, max_size=5))
+def test_gaps_keep_their_order_and_have_names_of_their_own(entries):
+    names = [entry if isinstance(entry, str) else format(entry, "g") for entry in entries]
+    if len(set(names)) < len(names):
+        with pytest.raises(ValueError, match="different distances"):
+            parse_gaps(entries)
+        return
+    gaps = parse_gaps(entries)
+    assert [gap.name for gap in gaps] == names
+    assert [gap.random for gap in gaps] == [entry == "far" for entry in entries]
+    for gap, entry in zip(gaps, entries, strict=True):
+        assert gap.seconds == {"near": 0.0, "far": 0.5}.get(entry, entry)
+        assert parse_gaps(entry) == (gap,)
 
 
 # ---- feature sequences
