@@ -2,7 +2,6 @@
 
 import csv
 import math
-import warnings
 
 import lightning.pytorch as pl
 import pytest
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mi import MIBoundCallback
 from tests.helpers.models import TinySpeechModel, Utterances, loader, quiet_trainer
-from tests.helpers.run_callback import mi_callback, validate
+from tests.helpers.run_callback import mi_callback, run_callback, validate
 from tests.helpers.speech import utterances
 
 
@@ -116,15 +115,12 @@ def test_an_unknown_batch_is_an_error_in_the_sanity_check():
 
 
 def test_an_unknown_batch_is_one_warning_once_training_has_begun():
-    trainer = quiet_trainer(callbacks=[mi_callback()], num_sanity_val_steps=0, max_epochs=3)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer.fit(TwoWaveforms(), two_waveforms(), two_waveforms())
-    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
-    assert len(said) == 1
-    assert "batch_to_waveforms=" in said[0]
-    assert trainer.current_epoch == 3
-    assert "val/mi_bound" not in trainer.callback_metrics
+    settings = {"max_epochs": 3, "num_sanity_val_steps": 0}
+    run = run_callback(TwoWaveforms(), two_waveforms(), "fit", train=two_waveforms(), trainer=settings)
+    (said,) = run.warnings
+    assert "batch_to_waveforms=" in said
+    assert run.trainer.current_epoch == 3
+    assert "val/mi_bound" not in run.logged
 
 
 def test_any_exception_is_raised_in_the_sanity_check():
@@ -236,19 +232,16 @@ def raises(z):
     ],
 )
 def test_nothing_usable_is_one_warning_and_no_value(module, data, said):
-    callbacks = [mi_callback()]
-    trainer = quiet_trainer(callbacks=callbacks, max_epochs=2, num_sanity_val_steps=0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer.fit(
-            TinySpeechModel() if module is None else Quiet(module()),
-            loader(utterances(32)),
-            loader(utterances(200) if data is None else data()),
-        )
-    messages = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
-    assert len(messages) == 1
-    assert said in messages[0]
-    assert not any("mi_bound" in name for name in trainer.callback_metrics)
+    run = run_callback(
+        TinySpeechModel() if module is None else Quiet(module()),
+        utterances(200) if data is None else data(),
+        "fit",
+        train=utterances(32),
+        trainer={"max_epochs": 2, "num_sanity_val_steps": 0},
+    )
+    (message,) = run.warnings
+    assert said in message
+    assert not any("mi_bound" in name for name in run.logged)
 
 
 class Recovers(TinySpeechModel):
@@ -341,15 +334,11 @@ def test_skipped_utterances_are_said_once(channels):
     x = utterances(200)
     x[:20] = 0
     x[20:50, 900:] = 0
-    trainer = quiet_trainer(callbacks=[mi_callback(channels=channels)], max_epochs=3)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer.fit(TinySpeechModel(), loader(utterances(32)), loader(x))
-    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
-    assert len(said) == 1
-    assert "leaves out 50 utterances: 50 too short, 0 silent" in said[0]
-    assert trainer.callback_metrics["mi_bound/skipped"] == 50
-    assert trainer.callback_metrics["mi_bound/pairs"] == 150
+    run = run_callback(data=x, fn="fit", train=utterances(32), trainer={"max_epochs": 3}, channels=channels)
+    (said,) = run.warnings
+    assert "leaves out 50 utterances: 50 too short, 0 silent" in said
+    assert run.logged["mi_bound/skipped"] == 50
+    assert run.logged["mi_bound/pairs"] == 150
 
 
 def test_no_validation_loop_is_said():
