@@ -62,7 +62,7 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize("inference", [False, True])
-def test_leaves_no_trace(inference):
+def test_whatever_a_forward_pass_changes_is_restored(inference):
     model = Untidy().train()
     before = snapshot(model)
     identities = {name: id(x) for name, x in model.named_buffers()}

@@ -13,7 +13,7 @@ X = torch.randn(3, 50, 7)
 @pytest.mark.parametrize(
     ("time_dim", "x"), [(None, X[..., 0]), (None, X[:, None, :, 0]), (1, X), (-2, X), (2, X.mT), (-1, X.mT)]
 )
-def test_frames_and_back(time_dim, x):
+def test_segments_are_restored_in_the_layout_of_the_batch(time_dim, x):
     layout = parse_time_dim(time_dim)
     assert layout.fits(x)
     assert layout.length(x) == 50
@@ -45,7 +45,7 @@ def test_frames_restored_are_the_batch_in_any_layout_and_size(time_dim, shape, m
 @pytest.mark.parametrize(
     ("layout", "shape"), [(Layout(), (2, 3, 9)), (Layout(), (2, 0)), (Layout(1), (2, 9)), (Layout(2), (2, 3, 0))]
 )
-def test_what_does_not_fit(layout, shape):
+def test_other_shapes_do_not_fit(layout, shape):
     assert not layout.fits(torch.zeros(shape))
 
 

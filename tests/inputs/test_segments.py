@@ -45,7 +45,7 @@ def test_segments_are_whole_do_not_overlap_and_keep_their_distance(gaps, distanc
     assert first[:, 0].unique().numel() > 100  # not always the same place
 
 
-def test_own_channels_change_the_samples_and_nothing_else():
+def test_independent_channels_change_the_samples_and_nothing_else():
     waves = Waveforms(torch.randn(20, 3000), torch.full((20,), 3000))
     shared = sampler(["near", "far"])(waves)
     own = SegmentSampler(0.5, parse_gaps(["near", "far"]), RATE, 0, channels="independent")(waves)
@@ -56,7 +56,7 @@ def test_own_channels_change_the_samples_and_nothing_else():
     assert (own.samples - shared.samples).abs().amax(dim=2).min() > 0.01
 
 
-def test_far_reaches_everywhere():
+def test_far_partners_reach_from_the_minimum_to_the_end():
     segments = sampler("far")(Waveforms(ramp(2000, 3000), torch.full((2000,), 3000)))
     gap = starts(segments)[:, 1] - starts(segments)[:, 0] - 500
     assert gap.min() < 520
@@ -132,7 +132,7 @@ def test_several_pairs_of_one_utterance():
     assert (segments.priorities >= 0).all()
 
 
-def test_all_too_short():
+def test_a_batch_of_too_short_utterances_has_no_segments():
     segments = sampler()(Waveforms(torch.randn(3, 10), torch.full((3,), 10)))
     assert segments.samples.shape == (0, 2, 500)
     assert segments.too_short == 3
@@ -231,7 +231,7 @@ def test_silent_and_broken_sequences_are_left_out_and_counted():
     assert segments.rows.tolist() == [4, 5]
 
 
-def test_segments_of_one_frame():
+def test_a_segment_may_be_one_frame():
     x = torch.randn(3, 2, 4)
     x[1, 1] = 0
     segments = of_frames(seconds=1, rate=1)(Waveforms(x, torch.full((3,), 2)))

@@ -154,7 +154,7 @@ def test_a_frame_gets_the_label_of_its_time():
     assert right < 1.2
 
 
-def test_with_layers():
+def test_each_layer_has_a_labelled_bound_and_the_primary_is_repeated():
     logged, _ = validate(layers=["rnn", "head"], embed=lambda module, x: module.predict(x))
     for name in ("pitch", "phone"):
         assert logged[f"mi_bound/labels/{name}/bound"] == logged[f"mi_bound/labels/{name}/layers/head/bound"]
