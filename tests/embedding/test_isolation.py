@@ -150,7 +150,7 @@ def identities(value):
     st.one_of(LEAVES, *(containers(x) for x in (LEAVES, containers(LEAVES), containers(containers(LEAVES))))),
     st.randoms(use_true_random=False),
 )
-def test_containers_in_containers_are_the_same_objects_with_the_same_content(state, random):
+def test_nested_containers_are_the_same_objects_with_the_same_content(state, random):
     """Down to four containers inside one another, as far as `isolated` promises to look."""
     module = nn.Linear(2, 2)
     module.state = state

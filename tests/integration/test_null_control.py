@@ -190,7 +190,7 @@ def fit(folder, epochs, one, **settings):
     ]
 
 
-def test_measured_and_warned_of_once_a_run_and_remembered_in_its_checkpoints(tmp_path, monkeypatch):
+def test_measured_and_warned_of_once_a_run_and_kept_in_its_checkpoints(tmp_path, monkeypatch):
     calls = fail_at(monkeypatch, "fingerprints", call=None)
     one = callback()
     seen, said = fit(tmp_path, 3, one)
