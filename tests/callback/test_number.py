@@ -76,7 +76,7 @@ def test_several_pairs_an_utterance():
     assert few["mi_bound/pairs"] == 100
 
 
-def test_layers():
+def test_each_layer_has_a_bound_and_the_last_is_the_primary():
     logged, _ = validate(layers=["rnn", "head"], embed=lambda module, x: module.head(module(x)))
     assert logged["val/mi_bound"] == logged["mi_bound/layers/head/bound"]
     assert logged["mi_bound/layers/rnn/bound"] != logged["mi_bound/layers/head/bound"]
@@ -84,7 +84,7 @@ def test_layers():
 
 
 @pytest.mark.parametrize("primary", ["rnn", "best"])
-def test_primary_layer(primary):
+def test_primary_layer_is_the_named_one_or_the_best(primary):
     module = TinySpeechModel()
     arguments = {"layers": ["rnn", "head"], "embed": "predict", "gap_seconds": ["near", "far"]}
     plain, _ = validate(module, **arguments)
@@ -96,7 +96,7 @@ def test_primary_layer(primary):
     assert chosen["mi_bound/layers/head/bound"] == layers["head"]
 
 
-def test_bad_primary_layer():
+def test_bad_primary_layer_is_named():
     with pytest.raises(
         ValueError, match=r"`primary_layer` must be one of the layers.*'nose'.*The layers are rnn, head"
     ):
@@ -123,7 +123,7 @@ class Loudness(TinySpeechModel):
         pass
 
 
-def test_own_channels_take_away_what_the_channel_tells():
+def test_independent_channels_take_away_what_the_channel_encodes():
     generator = torch.Generator().manual_seed(0)
     loud = 10 ** (torch.rand(600, 1, generator=generator) * 1.5 - 1)  # 30 dB
     batches = loader(loud * torch.randn(600, 2000, generator=generator))
@@ -133,7 +133,7 @@ def test_own_channels_take_away_what_the_channel_tells():
     assert own["mi_bound/pairs"] == shared["mi_bound/pairs"]
 
 
-def test_own_channels_leave_the_pairs_and_do_not_depend_on_the_batches():
+def test_independent_channels_do_not_depend_on_the_batches():
     x = utterances(200)
     module = TinySpeechModel()
     one, many = (validate(module, loader(x, size), channels="independent")[0] for size in (200, 7))

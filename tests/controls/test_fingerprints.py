@@ -1,3 +1,5 @@
+"""Audio fingerprints: copies in another gain, codec or cut share many hashes, other utterances next to none."""
+
 import pytest
 import torch
 import torchaudio
@@ -45,14 +47,14 @@ def of(x, rate=16000):
     ],
     ids=["gain", "-40 dB noise", "-30 dB noise", "cut", "cut at both ends", "mu-law"],
 )
-def test_copies_share_numbers_and_others_do_not(change, least):
+def test_copies_share_hashes_and_others_do_not(change, least):
     x = speech_like()
     found = shared(of(x), of(change(x)))
     assert int(found.diag().min()) >= least
     assert int((found - found.diag().diag()).max()) <= 2
 
 
-def test_padding_and_batches_do_not_matter():
+def test_hashes_depend_neither_on_padding_nor_on_the_batch():
     x = speech_like(4)
     lengths = torch.tensor([48000, 30000, 16000, 8900])
     padded = x.clone()
@@ -67,21 +69,21 @@ def test_padding_and_batches_do_not_matter():
 
 
 @pytest.mark.parametrize("rate", [100, SAMPLE_RATE, 8000, 44100])
-def test_any_rate(rate):
+def test_copies_are_recognised_at_any_sampling_rate(rate):
     x = torch.randn(3, 2 * rate, generator=torch.Generator().manual_seed(0))
     found = shared(of(x, rate), of(0.5 * x, rate))
     assert int((found - found.diag().diag()).max()) <= 2
     assert bool((found.diag() > 20).all()) == (rate > 100)
 
 
-def test_of_chords():
+def test_chords_share_none_and_their_copies_many():
     x = chords(20)
     found = shared(of(x, SAMPLE_RATE), of(copies(x), SAMPLE_RATE))
     assert int(found.diag().min()) >= 8
     assert int((found - found.diag().diag()).max()) <= 2
 
 
-def test_nothing_to_hear():
+def test_silence_infinity_and_nan_have_no_hashes():
     loud = torch.full((1, 32000), float("inf"))
     silent = torch.zeros(1, 32000)
     assert bool((of(torch.cat([loud, silent, torch.full_like(silent, torch.nan)])) == NO_HASH).all())

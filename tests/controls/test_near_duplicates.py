@@ -1,3 +1,5 @@
+"""Near-duplicate clusters, against a brute-force search over all pairs of fingerprints."""
+
 import pytest
 import torch
 
@@ -56,7 +58,7 @@ def test_what_all_share_leaves_many_clusters():
     assert len(clusters.unique()) >= 200 // 16
 
 
-def test_nothing_in_common():
+def test_utterances_with_nothing_in_common_are_clusters_of_their_own():
     names = torch.tensor([5, 3, 4])
     for sets in ([{1}, {2}, {3}], [set(), set(), set()], [set(range(7)), set(range(7)), set()]):
         clusters, links = group_near_duplicates(names, fingerprints_of(sets))

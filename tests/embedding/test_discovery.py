@@ -103,7 +103,7 @@ def test_compiled_model_is_found():
         (nn.Linear(2000, 6), None),
     ],
 )
-def test_embed(embed, factor):
+def test_embed_names_or_is_what_is_called(embed, factor):
     module = Embeds()
     output = output_of(find_encoder(module, embed))
     assert output.shape == (3, 6)

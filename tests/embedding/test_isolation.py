@@ -1,8 +1,14 @@
+"""What a module's forward pass may leave behind, and that nothing of it is left."""
+
+import copy
 import random
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from lightning_mi.embedding.isolation import isolated
@@ -56,7 +62,7 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize("inference", [False, True])
-def test_leaves_no_trace(inference):
+def test_whatever_a_forward_pass_changes_is_restored(inference):
     model = Untidy().train()
     before = snapshot(model)
     identities = {name: id(x) for name, x in model.named_buffers()}
@@ -96,3 +102,62 @@ def test_an_error_leaves_no_trace_either():
         raise RuntimeError("boom")
     assert_same(before, snapshot(model))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+LEAVES = st.one_of(st.integers(), st.text(max_size=3), st.builds(torch.full, st.just((2,)), st.floats(-9, 9)))
+
+
+def containers(inside):
+    lists = st.lists(inside, max_size=3)
+    return st.one_of(lists, lists.map(deque), st.dictionaries(st.text(max_size=2), inside, max_size=3))
+
+
+def spoil(value, random):
+    """Change everything in ``value`` in place, as far down as it goes."""
+    if isinstance(value, torch.Tensor):
+        value.add_(1)
+    elif isinstance(value, dict):
+        for entry in list(value.values()):
+            spoil(entry, random)
+        entries = random.sample(list(value.items()), len(value))
+        value.clear()  # the order is state too
+        value.update(entries)
+        if random.random() < 0.5:
+            value["new"] = value.pop(entries[0][0]) if entries else 0
+    elif isinstance(value, (list, deque)):
+        for entry in list(value):
+            spoil(entry, random)
+        random.shuffle(value)
+        value.append("new")
+
+
+def plain(value):
+    """``value`` with lists in place of tensors, which can be compared."""
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, dict):
+        return [(key, plain(entry)) for key, entry in value.items()]
+    return [type(value), *map(plain, value)] if isinstance(value, (list, deque)) else value
+
+
+def identities(value):
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, (list, deque)) else []
+    return [id(value), *(each for entry in entries for each in identities(entry))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.one_of(LEAVES, *(containers(x) for x in (LEAVES, containers(LEAVES), containers(containers(LEAVES))))),
+    st.randoms(use_true_random=False),
+)
+def test_nested_containers_are_the_same_objects_with_the_same_content(state, random):
+    """Down to four containers inside one another, as far as `isolated` promises to look."""
+    module = nn.Linear(2, 2)
+    module.state = state
+    before, objects = plain(copy.deepcopy(state)), identities(state)
+    with isolated(module, seed=0):
+        spoil(module.state, random)
+        module.state = None
+    assert module.state is state
+    assert plain(state) == before
+    assert identities(state) == objects

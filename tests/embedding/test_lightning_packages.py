@@ -1,3 +1,5 @@
+"""Modules and strategies of either Lightning package are recognised, and the user's own classes are not."""
+
 import lightning.pytorch as pl
 import pytest
 import pytorch_lightning as old

@@ -1,3 +1,5 @@
+"""The frames in whatever a model returns, and what an output that cannot be told is answered with."""
+
 from collections import namedtuple
 
 import pytest
@@ -34,12 +36,12 @@ Named = namedtuple("Named", ["loss", "z"])
         Named(torch.tensor(1.0), FRAMES),
     ],
 )
-def test_outputs(output):
+def test_frames_are_found_in_any_output(output):
     assert torch.equal(frames_in_output(output, 3), FRAMES)
 
 
 @pytest.mark.parametrize("output", [torch.randn(3, 4), (torch.randn(3, 4), torch.tensor([1, 2, 3]))])
-def test_pooled_outputs(output):
+def test_outputs_without_time_are_one_frame(output):
     assert frames_in_output(output, 3).shape == (3, 4)
 
 

@@ -1,11 +1,11 @@
+"""Pooling of frames, against a loop."""
+
 import torch
 
 from lightning_mi.embedding.pooling import pool
 
-WAVES = torch.randn(3, 2000)
 
-
-def test_pooling_against_a_loop():
+def test_pooled_frames_are_those_of_a_loop():
     frames = torch.randn(4, 3, 5, 2, dtype=torch.bfloat16)
     mean, boundary = pool(frames, "mean"), pool(frames, "boundary")
     assert mean.dtype == boundary.dtype == torch.float32

@@ -1,5 +1,7 @@
 """Sharded models, on two processes with gloo: torch's FSDP and FSDP2 themselves, on the host."""
 
+from types import SimpleNamespace
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -97,7 +99,7 @@ SHARED = {
 CASES = {"fsdp": SHARED | {"forward": (Plain, {})}, "fsdp2": SHARED}
 
 
-class Keep(pl.Callback):
+class TrainingTrace(pl.Callback):
     """This process's shard of the weights after training, and every loss on the way."""
 
     def __init__(self):
@@ -132,12 +134,12 @@ def validate(strategy, make, arguments):
 
 
 def fit(strategy, with_it):
-    keep = Keep()
-    trainer = trainer_of(strategy, [keep, *([callback()] if with_it else [])])
+    trace = TrainingTrace()
+    trainer = trainer_of(strategy, [trace, *([callback()] if with_it else [])])
     trainer.fit(
         Hubert(shard=strategy == "fsdp2"), loader(TRAINING, batch_size=12), loader(VALIDATION, batch_size=24)
     )
-    return keep.losses, keep.weights, "val/mi_bound" in trainer.callback_metrics
+    return trace.losses, trace.weights, "val/mi_bound" in trainer.callback_metrics
 
 
 def everything(strategy):
@@ -146,7 +148,7 @@ def everything(strategy):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_sharded(strategy, tmp_path):
+def test_sharded_models_log_what_one_process_logs_and_train_unchanged(strategy, tmp_path):
     found = in_processes(2, tmp_path, everything, strategy)
     for name, (make, arguments) in CASES[strategy].items():
         (logged, calls), (other, other_calls) = (cases[name] for cases, _, _ in found)
@@ -183,12 +185,11 @@ def test_the_call_goes_through_the_wrapper_of_a_sharded_strategy_only():
         return getattr(original, name)(*args)
 
     module = Plain()
-    trainer = quiet_trainer()
     for kind, through in ((FSDPStrategy, True), (DeepSpeedStrategy, True), (DDPStrategy, False)):
-        double = object.__new__(type("Double", (kind,), {"precision_plugin": Precision()}))
-        double._forward_redirection = redirect
-        trainer._accelerator_connector.strategy = double
-        double._lightning_module, double.model = module, Wrapper()
+        double = object.__new__(type("Double", (kind,), {}))
+        double._forward_redirection = redirect  # Lightning's own name of it: there is no public way to its wrapper
+        double.model = Wrapper()
+        trainer = SimpleNamespace(strategy=double, precision_plugin=Precision())
         called.clear()
         forward = StrategyForward(trainer, module, seed=0, segment_shape=None)
         assert forward(lambda x: x + 1, torch.ones(2)).tolist() == [2, 2]

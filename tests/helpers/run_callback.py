@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,7 @@ class Run:
     Attributes:
         logged: The last values of all metrics by name.
         epochs: In ``fit``, the values after each validation.
+        estimates: In ``fit``, the callback's estimates after each validation.
         warnings: Texts of the callback's warnings.
         callback: The callback.
         trainer: The Trainer.
@@ -33,6 +36,7 @@ class Run:
     callback: MIBoundCallback
     trainer: pl.Trainer
     epochs: list[dict[str, float]] = field(default_factory=list)
+    estimates: list[dict[tuple[str, str], MIEstimate]] = field(default_factory=list)
 
     @property
     def bound(self) -> float:
@@ -45,16 +49,35 @@ class Run:
         return next(iter(self.callback.estimates.values()))
 
 
-class _Recorder(pl.Callback):
-    """Keeps all metrics after each validation of a fit."""
+class Recorder(pl.Callback):
+    """Keeps all metrics, and the estimates of ``callback``, after each validation of a fit."""
 
-    def __init__(self) -> None:
+    def __init__(self, callback: MIBoundCallback) -> None:
+        self.callback = callback
         self.epochs: list[dict[str, float]] = []
+        self.estimates: list[dict[tuple[str, str], MIEstimate]] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             metrics = trainer.logged_metrics | trainer.callback_metrics
             self.epochs.append({name: float(value) for name, value in metrics.items()})
+            self.estimates.append(dict(self.callback.estimates))
+
+
+@contextmanager
+def callback_warnings(name: str = "MIBoundCallback") -> Iterator[list[str]]:
+    """The texts of the callback's warnings in the body: a list that is filled when the body ends, however it ends.
+
+    Args:
+        name: The class of the callback, with which its warnings begin.
+    """
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield texts
+        finally:
+            texts += [text for text in (str(each.message) for each in caught) if name in text]
 
 
 def mi_callback(**arguments: Any) -> MIBoundCallback:
@@ -88,19 +111,17 @@ def run_callback(
     """
     module = TinySpeechModel() if module is None else module
     callback = mi_callback(**arguments) if callback is None else callback
-    recorder = _Recorder()
+    recorder = Recorder(callback)
     made = quiet_trainer(callbacks=[callback, *(callbacks or []), recorder], **(trainer or {}))
     data, train = _loaders(utterances(200) if data is None else data), _loaders(train)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with callback_warnings() as texts:
         if fn == "fit":
             train = loader(utterances(64, seed=1)) if train is None else train
             made.fit(module, train, data, ckpt_path=ckpt_path)
         else:
             getattr(made, fn)(module, data, verbose=False)
     logged = {name: float(value) for name, value in made.callback_metrics.items()}
-    said = [str(each.message) for each in caught if "MIBoundCallback" in str(each.message)]
-    return Run(logged, said, callback, made, recorder.epochs)
+    return Run(logged, texts, callback, made, recorder.epochs, recorder.estimates)
 
 
 def validate(*args: Any, **kwargs: Any) -> tuple[dict[str, float], list[str]]:

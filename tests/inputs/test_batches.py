@@ -1,3 +1,5 @@
+"""Which leaf of a batch is the waveform or the feature sequence, with its lengths; else an error that shows the batch."""
+
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -54,7 +56,7 @@ class Record:
         ([WAVES[i, : LENGTHS[i]] for i in range(B)], torch.tensor([1, 0, 1])),
     ],
 )
-def test_structures(batch):
+def test_waveforms_are_found_in_batches_of_any_structure(batch):
     samples, lengths, groups = waveforms_in_batch(batch)
     assert torch.equal(samples.reshape(B, T), WAVES)
     assert torch.equal(lengths, LENGTHS)
@@ -137,7 +139,7 @@ ONE_BY_ONE = [SEQUENCES[i, : FRAMES[i]] for i in range(B)]
         (SEQUENCES, (torch.randn(B, 90), torch.randn(B, 90))),  # pitch and energy are no list of sequences
     ],
 )
-def test_structures_of_sequences(batch, time_dim):
+def test_feature_sequences_are_found_in_batches_of_any_structure(batch, time_dim):
     def turned(node):
         if isinstance(node, dict):
             return {key: turned(value) for key, value in node.items()}

@@ -1,3 +1,5 @@
+"""Labels of utterances and of frames, wherever they are in the batch, and what is no label."""
+
 from collections import namedtuple
 
 import pytest
@@ -33,7 +35,7 @@ SPEAKERS = torch.tensor([4, 2, 4])
         ({"who": {"source": "speaker"}}, {"wav": WAVES, "speaker": SPEAKERS}),
     ],
 )
-def test_found_in_a_batch(labels, batch):
+def test_labels_are_found_by_key_index_and_function(labels, batch):
     found = read(labels, batch)
     assert found.dtype == torch.int64
     assert found.tolist() == [4, 2, 4]
@@ -46,7 +48,7 @@ def test_strings_are_the_same_number_everywhere():
     assert bool((found >= 0).all())
 
 
-def test_labels_of_frames():
+def test_labels_of_frames_are_those_at_their_times():
     frames = torch.arange(12).reshape(3, 4)
     assert torch.equal(read({"phone": {"source": 1, "rate": 50}}, (WAVES, frames)), frames)
     seconds = torch.tensor([[0.0, 0.0199, 0.02], [0.079, 0.08, 9.0], [0.03, 0.05, 0.07]])

@@ -1,3 +1,5 @@
+"""True lengths: from masks, from names, and from trailing zeros."""
+
 from collections import namedtuple
 
 import pytest

@@ -1,5 +1,9 @@
+"""Segments: where they are cut, which utterances have room for them, and that only samples and seed decide."""
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.channels import apply_independent_channels
@@ -41,7 +45,7 @@ def test_segments_are_whole_do_not_overlap_and_keep_their_distance(gaps, distanc
     assert first[:, 0].unique().numel() > 100  # not always the same place
 
 
-def test_own_channels_change_the_samples_and_nothing_else():
+def test_independent_channels_change_the_samples_and_nothing_else():
     waves = Waveforms(torch.randn(20, 3000), torch.full((20,), 3000))
     shared = sampler(["near", "far"])(waves)
     own = SegmentSampler(0.5, parse_gaps(["near", "far"]), RATE, 0, channels="independent")(waves)
@@ -52,7 +56,7 @@ def test_own_channels_change_the_samples_and_nothing_else():
     assert (own.samples - shared.samples).abs().amax(dim=2).min() > 0.01
 
 
-def test_far_reaches_everywhere():
+def test_far_partners_reach_from_the_minimum_to_the_end():
     segments = sampler("far")(Waveforms(ramp(2000, 3000), torch.full((2000,), 3000)))
     gap = starts(segments)[:, 1] - starts(segments)[:, 0] - 500
     assert gap.min() < 520
@@ -128,7 +132,7 @@ def test_several_pairs_of_one_utterance():
     assert (segments.priorities >= 0).all()
 
 
-def test_all_too_short():
+def test_a_batch_of_too_short_utterances_has_no_segments():
     segments = sampler()(Waveforms(torch.randn(3, 10), torch.full((3,), 10)))
     assert segments.samples.shape == (0, 2, 500)
     assert segments.too_short == 3
@@ -151,6 +155,25 @@ def test_bad_gaps_are_named(gaps, error, message):
     with pytest.raises(error, match=message) as raised:
         parse_gaps(gaps)
     assert "`gap_seconds`" in str(raised.value)
+
+
+GAPS = st.one_of(st.sampled_from(["near", "far"]), st.floats(0, 1e6), st.integers(0, 1000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(GAPS, min_size=1, max_size=5))
+def test_gaps_keep_their_order_and_have_names_of_their_own(entries):
+    names = [entry if isinstance(entry, str) else format(entry, "g") for entry in entries]
+    if len(set(names)) < len(names):
+        with pytest.raises(ValueError, match="different distances"):
+            parse_gaps(entries)
+        return
+    gaps = parse_gaps(entries)
+    assert [gap.name for gap in gaps] == names
+    assert [gap.random for gap in gaps] == [entry == "far" for entry in entries]
+    for gap, entry in zip(gaps, entries, strict=True):
+        assert gap.seconds == {"near": 0.0, "far": 0.5}.get(entry, entry)
+        assert parse_gaps(entry) == (gap,)
 
 
 # ---- feature sequences
@@ -208,7 +231,7 @@ def test_silent_and_broken_sequences_are_left_out_and_counted():
     assert segments.rows.tolist() == [4, 5]
 
 
-def test_segments_of_one_frame():
+def test_a_segment_may_be_one_frame():
     x = torch.randn(3, 2, 4)
     x[1, 1] = 0
     segments = of_frames(seconds=1, rate=1)(Waveforms(x, torch.full((3,), 2)))

@@ -1,3 +1,5 @@
+"""Every leaf of a nested batch is found at its path, whatever it is nested in."""
+
 from collections import namedtuple
 
 import pytest

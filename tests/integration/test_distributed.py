@@ -1,7 +1,6 @@
 """The callback on several processes: what one process would say, on each of them."""
 
 import time
-import warnings
 
 import lightning.pytorch as pl
 import pytest
@@ -11,6 +10,7 @@ from torch.multiprocessing import ProcessRaisedException
 from lightning_mi import MIBoundCallback, mi_bound
 from tests.helpers.distributed import in_processes
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
+from tests.helpers.run_callback import callback_warnings
 from tests.helpers.speech import SAMPLE_RATE, chords, copies, utterances
 
 
@@ -97,12 +97,10 @@ def validate(x, module=None, processes=1, **kwargs):
     several = {"devices": processes, "strategy": "ddp"} if processes > 1 else {}
     torch.manual_seed(0)
     module = TinySpeechModel() if module is None else module
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with callback_warnings("Watched") as said:
         trainer = quiet_trainer(callbacks=[one], **several)
         trainer.validate(module, loader(x, batch_size=16), verbose=False)
     logged = {name: value.item() for name, value in trainer.callback_metrics.items() if "mi_bound" in name}
-    said = [str(w.message) for w in caught if "Watched" in str(w.message)]
     return logged, said, len(estimated)
 
 

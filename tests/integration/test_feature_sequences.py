@@ -1,6 +1,5 @@
 """The callback on feature sequences: `time_dim=` and a rate of frames in place of a sample rate."""
 
-import warnings
 from functools import partial
 
 import pytest
@@ -15,7 +14,7 @@ from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from lightning_mi.ranking.rank import rank_models
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
-from tests.helpers.run_callback import PAPER
+from tests.helpers.run_callback import PAPER, run_callback
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 FRAME = 32
@@ -47,12 +46,10 @@ class OfFrames(TinySpeechModel):
 
 def validate(module=None, batches=None, run="validate", **arguments):
     one = MIBoundCallback(**(SETTINGS | arguments))
-    trainer = quiet_trainer(callbacks=[one])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        module = OfFrames() if module is None else module
-        (logged,) = getattr(trainer, run)(module, loader(X) if batches is None else batches, verbose=False)
-    return logged, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    made = run_callback(
+        OfFrames() if module is None else module, loader(X) if batches is None else batches, run, one
+    )
+    return made.logged, made.warnings
 
 
 def numbers(logged):

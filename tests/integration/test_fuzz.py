@@ -6,7 +6,6 @@ that a test that has gone dry is seen: run with ``-rP`` to read the counts.
 
 import math
 import random
-import warnings
 from collections import Counter
 
 import lightning.pytorch as pl
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mi import MIBoundCallback
 from tests.helpers.models import quiet_trainer
-from tests.helpers.run_callback import PAPER
+from tests.helpers.run_callback import PAPER, callback_warnings
 
 RATE, EPOCHS, RUNS = 1000, 2, 60
 
@@ -203,11 +202,9 @@ def run(case, with_it):
     training = DataLoader(
         torch.randn(24, 200, generator=torch.Generator().manual_seed(1)), batch_size=8, shuffle=True
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with callback_warnings() as said:
         trainer.fit(model, training, validation_batches(case))
     assert trainer.current_epoch == EPOCHS
-    said = [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
     return (model.state_dict(), model.calls, torch.get_rng_state()), written.epochs, said
 
 

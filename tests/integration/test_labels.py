@@ -1,7 +1,6 @@
 """Labelled bounds in Lightning runs: against the closed form, by hand, with layers and on two processes."""
 
 import math
-import warnings
 from collections import namedtuple
 
 import pytest
@@ -14,7 +13,7 @@ from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from tests.helpers.distributed import in_processes
 from tests.helpers.models import TinySpeechModel, quiet_trainer
-from tests.helpers.run_callback import PAPER
+from tests.helpers.run_callback import run_callback
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 Batch = namedtuple("Batch", ["wav", "speaker"])
@@ -109,16 +108,9 @@ def labelled(x=X, speakers=PITCH, phones=PHONES, **kwargs):
 
 
 def validate(module=None, batches=None, run="validate", **arguments):
-    one = MIBoundCallback(
-        **({"num_clusters": 8, "sample_rate": SAMPLE_RATE, "labels": LABELS} | PAPER | arguments)
-    )
-    trainer = quiet_trainer(callbacks=[one])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        (logged,) = getattr(trainer, run)(
-            Labelled() if module is None else module, labelled() if batches is None else batches, verbose=False
-        )
-    return logged, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    module, batches = Labelled() if module is None else module, labelled() if batches is None else batches
+    made = run_callback(module, batches, run, **({"labels": LABELS} | arguments))
+    return made.logged, made.warnings
 
 
 @pytest.mark.parametrize(("run", "pooling"), [("validate", "mean"), ("test", "mean"), ("validate", "boundary")])
@@ -162,7 +154,7 @@ def test_a_frame_gets_the_label_of_its_time():
     assert right < 1.2
 
 
-def test_with_layers():
+def test_each_layer_has_a_labelled_bound_and_the_primary_is_repeated():
     logged, _ = validate(layers=["rnn", "head"], embed=lambda module, x: module.predict(x))
     for name in ("pitch", "phone"):
         assert logged[f"mi_bound/labels/{name}/bound"] == logged[f"mi_bound/labels/{name}/layers/head/bound"]

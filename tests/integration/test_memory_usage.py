@@ -81,7 +81,7 @@ def test_what_is_held_is_bounded_and_given_back(arguments, held, segments):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu():
+def test_peak_on_a_gpu_is_what_the_docstring_says():
     def peak_and_left(with_it):
         one = MIBoundCallback(num_clusters=8, max_pairs=MAX_PAIRS, sample_rate=SAMPLE_RATE)
         trainer = quiet_trainer(callbacks=[one] if with_it else [], accelerator="cuda")

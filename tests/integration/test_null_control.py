@@ -4,6 +4,7 @@ processes it is checked with all other values, in test_distributed.py.
 
 import pytest
 import torch
+import torchaudio
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_mi import MIBoundCallback
@@ -28,6 +29,12 @@ def validate(x, batch_size=32, module=None, **arguments):
     torch.manual_seed(0)
     run = run_callback(module, loader(x, batch_size=batch_size), callback=callback(**arguments))
     return run.logged, run.warnings
+
+
+def new(model):
+    """The same weights each time, as of the model that `validate` makes."""
+    torch.manual_seed(0)
+    return model()
 
 
 def of_original(batch):
@@ -82,13 +89,11 @@ def test_exact_copies_are_one_utterance():
         assert logged[name] == pytest.approx(once[name], abs=1e-5)
 
 
-def test_a_few_copies_are_no_warning(monkeypatch):
-    told = []
-    monkeypatch.setattr("lightning_mi.reporting.messages.rank_zero_info", told.append)
+def test_a_few_copies_are_no_warning(caplog):
     logged, said = validate(torch.cat([CLEAN, copies(CLEAN[:6])]))
     assert logged["mi_bound/null"] <= 3 * logged["mi_bound/null_stderr"]
     assert not said
-    assert any("12 of 206 utterances share sound" in str(message) for message in told)
+    assert "12 of 206 utterances share sound" in caplog.text
 
 
 def test_the_bound_is_what_it_is_without_the_control():
@@ -100,62 +105,69 @@ def test_the_bound_is_what_it_is_without_the_control():
         assert logged[name] == plain[name]
 
 
-@pytest.mark.parametrize("when", [1, 3])
-def test_a_failing_fingerprint_does_not_take_the_bound_with_it(monkeypatch, when):
-    from lightning_mi.controls.fingerprints import fingerprint
+# What each stage of the control calls once a batch, and the callback's other parts do not (there is no input baseline
+# here, and no convolution in the model).
+STAGES = {
+    "fingerprints": (torch.nn.functional, "conv1d"),
+    "log-mel statistics": (torchaudio.functional, "melscale_fbanks"),
+}
 
-    calls = []
 
-    def fails_later(*arguments):
+def fail_at(monkeypatch, stage, call):
+    """Let the ``call``-th call of a stage raise, counted from 1; the list grows by one at each."""
+    module, name = STAGES[stage]
+    original, calls = getattr(module, name), []
+
+    def fails_once(*args, **kwargs):
         calls.append(1)
-        if len(calls) == when:
+        if len(calls) == call:
             raise RuntimeError("no such transform here")
-        return fingerprint(*arguments)
+        return original(*args, **kwargs)
 
-    monkeypatch.setattr("lightning_mi.controls.null_control.fingerprint", fails_later)
-    logged, (said,) = validate(DOUBLED)
+    monkeypatch.setattr(module, name, fails_once)
+    return calls
+
+
+@pytest.mark.parametrize("call", [1, 3])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_failing_stage_does_not_take_the_bound_with_it(stage, call, monkeypatch):
     plain, _ = validate(DOUBLED, null_control=False)
-    assert len(calls) == when
+    calls = fail_at(monkeypatch, stage, call)
+    logged, (said,) = validate(DOUBLED)
+    assert len(calls) == call  # nothing is measured for it after the failure
     assert logged["val/mi_bound"] == plain["val/mi_bound"]
     assert "mi_bound/null" not in logged
     assert "logs no null: RuntimeError: no such transform here" in said
 
 
-def test_a_failing_fingerprint_and_pairs_that_are_dropped(monkeypatch):
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_failing_stage_and_pairs_that_are_dropped(stage, monkeypatch):
     """What was kept for the null until then is not taken for the numbers of all pairs."""
-    from lightning_mi.controls.fingerprints import fingerprint
 
     class Broken(TinySpeechModel):
         def forward(self, x):
             z = super().forward(x)
             return torch.where(x.square().mean(dim=1)[:, None, None] > LOUD, torch.nan, z)
 
-    calls = []
-
-    def fails_later(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise RuntimeError("no such transform here")
-        return fingerprint(*arguments)
-
-    monkeypatch.setattr("lightning_mi.controls.null_control.fingerprint", fails_later)
     arguments = {"pooling": "boundary", "channels": "shared"}
-    logged, _ = validate(DOUBLED, module=Broken(), **arguments)
-    torch.manual_seed(0)
-    plain, _ = validate(DOUBLED, module=Broken(), null_control=False, **arguments)
+    plain, _ = validate(DOUBLED, module=new(Broken), null_control=False, **arguments)
+    calls = fail_at(monkeypatch, stage, 2)
+    logged, _ = validate(DOUBLED, module=new(Broken), **arguments)
+    assert len(calls) == 2
     assert 0 < logged["mi_bound/skipped"] == plain["mi_bound/skipped"]
     assert logged["mi_bound/pairs"] == plain["mi_bound/pairs"] > 50
+    assert logged["val/mi_bound"] == plain["val/mi_bound"]
     assert "mi_bound/null" not in logged
 
 
-def test_a_failing_estimate_does_not_take_the_bound_with_it(monkeypatch):
-    def fails(*arguments, **more):
-        raise ValueError("not today")
-
-    monkeypatch.setattr("lightning_mi.metrics.bounds.null_bound", fails)
-    logged, (said,) = validate(CLEAN)
+def test_a_failing_estimate_does_not_take_the_bound_with_it():
+    x = CLEAN.clone()
+    x[:20] *= 1e25  # finite; their power is not
+    logged, (said,) = validate(x, channels="shared")
+    assert logged["mi_bound/pairs"] == COUNT
     assert logged["val/mi_bound"] > 0
-    assert "logs no null: ValueError: not today" in said
+    assert "mi_bound/null" not in logged
+    assert "logs no null: ValueError: `z_a`" in said
 
 
 def test_order_and_size_of_batches_do_not_matter():
@@ -178,16 +190,12 @@ def fit(folder, epochs, one, **settings):
     ]
 
 
-def test_measured_and_warned_of_once_a_run_and_remembered_in_its_checkpoints(tmp_path, monkeypatch):
-    from lightning_mi.estimator.shuffled_bound import null_bound
-
-    measured = []
-    monkeypatch.setattr(
-        "lightning_mi.metrics.bounds.null_bound", lambda **rows: measured.append(1) or null_bound(**rows)
-    )
+def test_measured_and_warned_of_once_a_run_and_kept_in_its_checkpoints(tmp_path, monkeypatch):
+    calls = fail_at(monkeypatch, "fingerprints", call=None)
     one = callback()
     seen, said = fit(tmp_path, 3, one)
-    assert len(measured) == len(said) == 1
+    assert len(calls) == 13  # batches of the first validation
+    assert len(said) == 1
     assert seen == [seen[0]] * 3
     assert seen[0] > 0.05
     ((position, summary),) = one.history.references()["null"]
@@ -196,26 +204,28 @@ def test_measured_and_warned_of_once_a_run_and_remembered_in_its_checkpoints(tmp
     resumed = callback()
     again, said = fit(tmp_path, 5, resumed, ckpt_path=tmp_path / "epoch=2.ckpt")
     assert again == [seen[0]] * 2
-    assert len(measured) == 1
+    assert len(calls) == 13
     assert not said
     assert resumed.history.references().keys() == {"null"}
 
 
-def test_a_leak_is_warned_of_in_a_run_after_one_whose_null_control_failed(monkeypatch):
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_leak_is_warned_of_after_a_validation_whose_null_control_failed(stage, monkeypatch):
+    """In the next epoch of the same run: both warnings are given, and each once."""
+    fail_at(monkeypatch, stage, 1)
+    settings = {"max_epochs": 3, "num_sanity_val_steps": 0}
+    run = run_callback(None, DOUBLED, "fit", callback(), train=CLEAN[:32], trainer=settings)
+    assert ["mi_bound/null" in epoch for epoch in run.epochs] == [False, True, True]
+    assert sum("logs no null: RuntimeError" in message for message in run.warnings) == 1
+    assert sum("should be 0" in message for message in run.warnings) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_leak_is_warned_of_in_a_run_after_one_whose_null_control_failed(stage, monkeypatch):
     """The callback of a second run says what that of the first could not measure."""
-    from lightning_mi.controls.fingerprints import fingerprint
-
-    broken = []
-
-    def fails_first(*arguments):
-        if not broken:
-            broken.append(1)
-            raise RuntimeError("no such transform here")
-        return fingerprint(*arguments)
-
-    monkeypatch.setattr("lightning_mi.controls.null_control.fingerprint", fails_first)
+    fail_at(monkeypatch, stage, 1)
     one = callback()
-    first, second = (run_callback(TinySpeechModel(), DOUBLED, callback=one) for _ in range(2))
+    first, second = (run_callback(None, DOUBLED, callback=one) for _ in range(2))
     assert "mi_bound/null" not in first.logged
     assert any("logs no null: RuntimeError" in message for message in first.warnings)
     assert second.logged["mi_bound/null"] > 4 * second.logged["mi_bound/null_stderr"]

@@ -1,7 +1,5 @@
 """Programs that import Lightning as ``pytorch_lightning``: the same value, and the same training as without us."""
 
-import warnings
-
 import lightning.pytorch as pl
 import pytest
 import pytorch_lightning as old
@@ -11,6 +9,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lightning_mi import MIBoundCallback
 from tests.helpers.models import loader
+from tests.helpers.run_callback import callback_warnings
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 VALIDATION = utterances(120)
@@ -76,12 +75,11 @@ def test_its_callbacks_loggers_and_checkpoints(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["clusters.png", "curve.png"]
     resumed = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE)
     again = trainer_of(old, [resumed], max_epochs=4, enable_checkpointing=False)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with callback_warnings() as said:
         path = tmp_path / "epoch=2.ckpt"
         again.fit(module_of(old), loader(utterances(64, seed=1)), loader(VALIDATION), ckpt_path=path)
     assert [each.epoch for each in resumed.history] == [0, 1, 2, 3]
-    assert not [each for each in caught if "MIBoundCallback" in str(each.message)]
+    assert not said
 
 
 def test_a_run_without_validation_is_warned_of():

@@ -1,7 +1,6 @@
 """Interrupted and resumed: the curve goes on as if nothing had happened."""
 
 import math
-import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_mi import MIBoundCallback
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
-from tests.helpers.run_callback import PAPER, run_callback
+from tests.helpers.run_callback import callback_warnings, mi_callback, run_callback
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 EPOCHS = 6
@@ -32,10 +31,6 @@ class Curve(pl.Callback):
             }
 
 
-def callback(**arguments):
-    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | PAPER | arguments))
-
-
 def fit(folder, callbacks, epochs=EPOCHS, ckpt_path=None, **settings):
     """The curve from where the run began to ``epochs``, and what the callback said."""
     torch.manual_seed(0)
@@ -44,18 +39,17 @@ def fit(folder, callbacks, epochs=EPOCHS, ckpt_path=None, **settings):
     trainer = quiet_trainer(
         callbacks=[*callbacks, saves, curve], max_epochs=epochs, enable_checkpointing=True, **settings
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with callback_warnings() as said:
         trainer.fit(
             TinySpeechModel(), loader(utterances(64, seed=1)), loader(utterances(120)), ckpt_path=ckpt_path
         )
-    return curve.epochs, [str(w.message) for w in caught if "MIBoundCallback" in str(w.message)]
+    return curve.epochs, said
 
 
 def two():
     return [
-        callback(),
-        callback(log_name="val/mi_bound_far", gap_seconds=["far", "near"], seed=3, pairs_per_utterance=2),
+        mi_callback(),
+        mi_callback(log_name="val/mi_bound_far", gap_seconds=["far", "near"], seed=3, pairs_per_utterance=2),
     ]
 
 
@@ -73,7 +67,7 @@ def test_interrupted_after_any_epoch(tmp_path):
 
 def test_interrupted_where_the_next_epoch_logs_nothing(tmp_path):
     def callbacks():
-        return [callback(every_n_epochs=3), EarlyStopping("val/mi_bound", mode="max", patience=20, strict=True)]
+        return [mi_callback(every_n_epochs=3), EarlyStopping("val/mi_bound", mode="max", patience=20, strict=True)]
 
     whole, _ = fit(tmp_path / "whole", callbacks())
     path = tmp_path / "whole" / "epoch=0.ckpt"
@@ -100,10 +94,10 @@ def test_a_checkpoint_with_our_state_loads_without_the_callback(tmp_path):
 
 
 def test_other_settings_are_said(tmp_path):
-    fit(tmp_path, [callback()], epochs=2)
+    fit(tmp_path, [mi_callback()], epochs=2)
     _, said = fit(
         tmp_path / "on",
-        [callback(segment_seconds=0.25, layers=["rnn"])],
+        [mi_callback(segment_seconds=0.25, layers=["rnn"])],
         epochs=4,
         ckpt_path=tmp_path / "epoch=1.ckpt",
     )
@@ -113,10 +107,10 @@ def test_other_settings_are_said(tmp_path):
 
 
 def test_other_settings_start_controls_and_gain_anew(tmp_path):
-    fit(tmp_path, [callback()], epochs=2)
+    fit(tmp_path, [mi_callback()], epochs=2)
     state = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)["callbacks"]
     (saved,) = (state[key] for key in state if key.startswith("MIBoundCallback"))
-    other = callback(segment_seconds=0.25)
+    other = mi_callback(segment_seconds=0.25)
     with pytest.warns(UserWarning, match="start anew"):
         other.load_state_dict(saved)
     run = other.state_dict()["run"]
@@ -139,10 +133,9 @@ def test_a_state_of_the_last_development_version_continues(tmp_path):
     state = torch.load(Path(__file__).parent.parent / "data/callback_state_cfd233d.pt", weights_only=True)
     assert state["settings"]["channels"] == "own"
     one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, pooling="mean")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with callback_warnings() as said:
         one.load_state_dict(state)
-    assert not [each for each in caught if "MIBoundCallback" in str(each.message)]
+    assert not said
     assert [validation.epoch for validation in one.history] == [0, 1]
     assert one.history.best.primary.bound == pytest.approx(state["memory"]["best"]["bound"], abs=1e-4)
     assert one.state_dict()["run"]["history"] == state["memory"]["history"]

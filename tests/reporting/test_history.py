@@ -1,9 +1,13 @@
+"""The history of a run: what it remembers, how small it stays, and that checkpoints carry it."""
+
 import io
 import math
 from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_mi.reporting.history import History
 from tests.helpers.histories import estimate, history
@@ -80,6 +84,34 @@ def test_it_comes_back_from_a_checkpoint_and_goes_on(layers):
     for made in (before, after):
         made.append(9, 1100, {KEY: estimate(0.4)})
     assert list(after) == list(before)
+
+
+BOUNDS = st.builds(estimate, st.floats(0, 5), st.floats(0, 1), st.floats(0, 5), st.integers(4, 128))
+NAMES = st.text(max_size=4)
+ESTIMATES = st.dictionaries(st.tuples(NAMES, NAMES), BOUNDS, min_size=1, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 99), ESTIMATES, st.dictionaries(NAMES, BOUNDS, max_size=2)),
+        max_size=8,
+    ),
+    st.integers(0, 8),
+)
+def test_any_history_is_the_same_after_a_resume_and_goes_on_the_same(validations, resumed_after):
+    """Whatever layers, gaps and references are called, and whether each validation has all of them or not."""
+    whole, parts = History(), History()
+    for number, (wait, estimates, references) in enumerate(validations):
+        if number == resumed_after:
+            parts = History.from_state(parts.state())
+        for made in (whole, parts):
+            step = wait + (made.last.step if len(made) else 0)
+            made.append(number, step, estimates, references)
+    restored = History.from_state(parts.state())
+    assert list(restored) == list(parts) == list(whole)
+    assert [list(each.summaries) for each in restored] == [list(estimates) for _, estimates, _ in validations]
+    assert restored.state() == whole.state()
 
 
 def test_the_state_is_plain():

@@ -1,3 +1,5 @@
+"""Which estimates are wanted of the stored columns, and that one that fails is a reason and no more."""
+
 import pytest
 import torch
 

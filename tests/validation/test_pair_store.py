@@ -1,3 +1,5 @@
+"""The pairs of lowest priority are kept, whatever the order, the batches and the processes."""
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -61,7 +63,7 @@ def test_two_processes_choose_what_one_would():
     assert sorted(torch.cat([part.keys for part in parts]).tolist()) == sorted(whole.keys.tolist())
 
 
-def test_empty_store():
+def test_an_empty_store_has_no_columns():
     store = PairStore(max_pairs=4)
     store.keep(torch.tensor([5, 6]), torch.tensor([1, 2]))
     store.drop(torch.zeros(0, dtype=torch.bool))
