@@ -14,7 +14,14 @@ import numpy as np
 from torch import Tensor
 
 from lightning_mi.embedding.pooling import POOLINGS, Pooling
-from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int, check_positive_number
+from lightning_mi.estimator.checks import (
+    check_bool,
+    check_choice,
+    check_int,
+    check_positive_int,
+    check_positive_number,
+    check_seed,
+)
 from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
 from lightning_mi.inputs.channels import CHANNELS, Channels
 from lightning_mi.inputs.labels import Labels, parse_labels
@@ -149,7 +156,9 @@ class Arguments:
         for name in ("max_pairs", "pairs_per_utterance", "every_n_epochs"):
             check_positive_int(name, getattr(self, name))
         check_positive_number("sample_rate", self.sample_rate, "samples (with `time_dim` frames) a second")
-        check_int("seed", self.seed)
+        check_seed(self.seed)
+        for name in ("input_baseline", "null_control"):
+            check_bool(name, getattr(self, name))
         check_int("plot_every_n_epochs", self.plot_every_n_epochs)
         if self.plot_every_n_epochs < 0:
             raise ValueError(f"`plot_every_n_epochs` must not be negative, got {self.plot_every_n_epochs}.")
@@ -164,8 +173,10 @@ class Arguments:
             )
         if self.batch_to_waveforms is not None and not callable(self.batch_to_waveforms):
             raise TypeError(f"`batch_to_waveforms` must be callable, got {self.batch_to_waveforms!r}.")
-        if not isinstance(self.log_name, str) or not self.log_name.strip("/"):
-            raise ValueError(f"`log_name` must be the name of a metric, got {self.log_name!r}.")
+        if not isinstance(self.log_name, str) or self.log_name.split("/")[-1] == "":
+            raise ValueError(
+                f"`log_name` must be the name of a metric, got {self.log_name!r}. Take one that does not end in '/'."
+            )
         if self.layout.time_dim is not None and self.channels != "shared":
             raise ValueError(
                 f"`channels={self.channels!r}` changes waveforms, got feature sequences (`time_dim`). "

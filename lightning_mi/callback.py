@@ -64,8 +64,8 @@ class MIBoundCallback(Callback):
 
     Args:
         num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, chosen at
-            the first validation of a run and kept. Lowered,
-            with one warning, if there are fewer than 8 pairs for each.
+            the first validation of a run and kept. Lowered, with one warning, if there are fewer than 8 pairs for
+            each.
         max_pairs: Maximum number of pairs. If there are more, first pairs of all utterances come first.
         segment_seconds: Length of a segment, in seconds.
         gap_seconds: Distance between the segments: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
@@ -217,8 +217,8 @@ class MIBoundCallback(Callback):
         self._epoch: ValidationEpoch | None = None
         self._state = RunState()
         self._layer_names: tuple[str, ...] = ()
-        self._figures = FigureLogger(log_name)
-        self._messenger = Messenger(f"{type(self).__name__}({log_name!r})")
+        self._figures = FigureLogger(arguments.log_name)
+        self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
 
     @property
     def history(self) -> History:

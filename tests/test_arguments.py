@@ -30,6 +30,15 @@ def test_record_and_signature_have_the_same_arguments_and_defaults():
     assert fields == {name: parameter.default for name, parameter in signature.items()}
 
 
+def test_plain_values_reach_what_speaks_of_them_too():
+    class Name(enum.Enum):
+        LOGGED = "val/other"
+
+    one = MIBoundCallback(log_name=Name.LOGGED)
+    assert one.arguments.log_name == one._figures.log_name == "val/other"
+    assert one.state_key == "MIBoundCallback{'log_name': 'val/other'}"
+
+
 def test_every_argument_reaches_the_record():
     def function(batch):
         return batch

@@ -180,12 +180,15 @@ def _find_layers(
         # Not by parameters: if they are sharded, processes hold different numbers of them.
         blocks = set(max(stacks, key=lambda stack: sum(1 for _ in stack.modules())))
         return tuple((name, submodule) for name, submodule in named.items() if submodule in blocks)
+    if not isinstance(layers, (str, Sequence)):
+        raise TypeError(f"`layers` must be a name or a list of names of submodules, got {layers!r}.")
     patterns = [layers] if isinstance(layers, str) else list(layers)
     chosen: dict[str, nn.Module] = {}
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise TypeError(f"`layers` must hold names or globs of submodules, got {pattern!r}.")
-        names = [name for name in named if _matches(name, pattern)]
+        # A name may hold the signs of a glob.
+        names = [pattern] if pattern in named else [name for name in named if _matches(name, pattern)]
         if not names:
             raise ValueError(
                 f"`layers` must name submodules of {type(module).__name__}, got {pattern!r}, which matches "

@@ -67,6 +67,19 @@ def check_int(name: str, value: int) -> None:
         raise TypeError(f"`{name}` must be an int, got {value!r} of type {type(value).__name__}.")
 
 
+def check_bool(name: str, value: bool) -> None:
+    """Raise unless ``value`` is a bool: of any text, even "no", Python says that it is true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r} of type {type(value).__name__}.")
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless ``seed`` is an int that torch's generators take, also doubled (each fold has its own)."""
+    check_int("seed", seed)
+    if not -(2**62) <= seed < 2**62:
+        raise ValueError(f"`seed` must be from -2**62 to 2**62 - 1, got {seed}.")
+
+
 def check_positive_number(name: str, value: float, unit: str) -> None:
     """Raise unless ``value`` is a positive, finite number; ``unit`` names its unit in the message."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

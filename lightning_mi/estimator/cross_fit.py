@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_mi.estimator.checks import check_finite, check_int, check_integer_vector
+from lightning_mi.estimator.checks import check_finite, check_integer_vector, check_seed
 from lightning_mi.estimator.estimate import MIEstimate
 from lightning_mi.estimator.folds import Fold, folds, order_by_group
 from lightning_mi.estimator.group_scores import GroupScores
@@ -71,7 +71,7 @@ def order_rows(name: str, z: Tensor, groups: Tensor | None, seed: int) -> tuple[
     """
     num_rows = z.shape[0]
     check_finite(name, z)
-    check_int("seed", seed)
+    check_seed(seed)
     if groups is None:
         groups = torch.arange(num_rows, device=z.device)
     check_integer_vector("groups", groups, num_rows)

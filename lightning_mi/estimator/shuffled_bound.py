@@ -14,10 +14,10 @@ from torch import Tensor
 from lightning_mi.estimator.checks import (
     check_embeddings,
     check_finite,
-    check_int,
     check_integer_vector,
     check_positive_int,
     check_same_rows,
+    check_seed,
 )
 from lightning_mi.estimator.cross_fit import check_clusters, cross_fit
 from lightning_mi.estimator.estimate import MIEstimate
@@ -80,7 +80,7 @@ def null_bound(
     check_embeddings("z_b", z_b)
     check_same_rows("z_b", z_b.shape[0], "z_a", z_a.shape[0])
     check_positive_int("num_clusters", num_clusters)
-    check_int("seed", seed)
+    check_seed(seed)
     check_finite("z_a", z_a)
     check_finite("z_b", z_b)
     num_rows, device = z_a.shape[0], z_a.device

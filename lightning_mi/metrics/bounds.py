@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
-from lightning_mi.estimator.checks import check_choice, check_int, check_positive_int
+from lightning_mi.estimator.checks import check_choice, check_positive_int, check_seed
 from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
 from lightning_mi.estimator.shuffled_bound import null_bound
 from lightning_mi.metrics.base import BoundMetric
@@ -82,7 +82,7 @@ class MIBound(BoundMetric):
     ) -> None:
         super().__init__(**kwargs)
         check_positive_int("num_clusters", num_clusters)
-        check_int("seed", seed)
+        check_seed(seed)
         check_choice("quantizer", quantizer, QUANTIZERS)
         check_choice("probe", probe, PROBES)
         self.num_clusters = num_clusters
@@ -161,7 +161,7 @@ class LabeledMIBound(BoundMetric):
 
     def __init__(self, seed: int = 0, probe: ProbeName = "linear", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_int("seed", seed)
+        check_seed(seed)
         check_choice("probe", probe, PROBES)
         self.seed = seed
         self.probe: ProbeName = probe
@@ -214,7 +214,7 @@ class NullBound(BoundMetric):
     def __init__(self, num_clusters: int = 128, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_positive_int("num_clusters", num_clusters)
-        check_int("seed", seed)
+        check_seed(seed)
         self.num_clusters = num_clusters
         self.seed = seed
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ from lightning_mi.validation.estimates import (
     pair_metric,
 )
 from lightning_mi.validation.pair_store import Column, Kind, PairStore
+
+C = TypeVar("C")
 
 _FEWEST_PAIRS = 4  # two to fit on and two to score
 _OF_THE_MODEL = (Kind.LAYER, Kind.ANCHOR_MEAN, Kind.ONE_FRAME)
@@ -162,12 +164,13 @@ class ValidationEpoch:
         self.failures.raise_or_skip(self._forward.has_called)
         num_pairs = self._synchronize()
         num_clusters = capped_num_clusters(self._num_clusters or default_num_clusters(num_pairs), num_pairs)
-        new_bound = partial(MIBound, num_clusters, self._arguments.seed, *self._options())
+        arguments = self._arguments
+        new_bound = partial(MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe)
         return Findings(
             estimates=self._estimate_bounds(new_bound),
             labeled=self._estimate_labeled(),
-            input_baseline=self._estimate_input_baseline(new_bound),
-            null=self._estimate_null(num_clusters),
+            input_baseline=_control(self._input_failures, partial(self._estimate_input_baseline, new_bound)),
+            null=_control(self._null_failures, partial(self._estimate_null, num_clusters)),
             num_clusters=num_clusters,
             num_pairs=num_pairs,
             skipped=self._too_short + self._silent + self._non_finite,
@@ -214,9 +217,6 @@ class ValidationEpoch:
             f"{self._too_short} too short, {self._silent} silent, {self._non_finite} with NaN or infinity in "
             "their embeddings"
         )
-
-    def _options(self) -> tuple[Any, Any]:
-        return self._arguments.quantizer, self._arguments.probe
 
     def _estimate_bounds(self, new_bound: partial[MIBound]) -> dict[Key, MIEstimate]:
         """The bound of the primary layer at each gap, then of the other layers at the first gap."""
@@ -265,32 +265,17 @@ class ValidationEpoch:
         metric = metric.to(self._forward.device)
         return labeled_metric(metric, self._pairs, Column(kind, layer), Column(Kind.LABELS, labels.name))
 
-    def _estimate_input_baseline(self, new_bound: partial[MIBound]) -> Outcome | None:
-        failures = self._input_failures
-        if not all(gather(failures is not None)) or failures is None:
-            return None
-        reason = failures.reason_of_any_process()
-        if reason is not None:
-            return Outcome(reason=reason)
+    def _estimate_input_baseline(self, new_bound: partial[MIBound]) -> Outcome:
         return self._work.compute({"input": partial(self._pair_metric, new_bound, _INPUT, 1)})["input"]
 
-    def _estimate_null(self, num_clusters: int) -> NullFinding | Outcome | None:
-        failures = self._null_failures
-        if not all(gather(failures is not None)) or failures is None:
-            return None
-        reason = failures.reason_of_any_process()
-        if reason is not None:
-            return Outcome(reason=reason)
+    def _estimate_null(self, num_clusters: int) -> NullFinding | Outcome:
         pairs = self._pairs
-        has_pairs = len(pairs.keys) > 0
-        none = torch.empty(0, dtype=torch.int64)
-        control = NullControl(
-            pairs[_INPUT_STATISTICS] if has_pairs else None,
-            pairs.groups,
-            pairs.keys,
-            pairs[_UTTERANCE] if has_pairs else none,
-            pairs[_FINGERPRINT] if has_pairs else none.new_empty(0, FINGERPRINT_SIZE),
-        )
+        if len(pairs.keys):
+            columns = pairs[_INPUT_STATISTICS], pairs.groups, pairs.keys, pairs[_UTTERANCE], pairs[_FINGERPRINT]
+            control = NullControl(*columns)
+        else:
+            none = torch.empty(0, dtype=torch.int64)
+            control = NullControl(None, none, none, none, none.new_empty(0, FINGERPRINT_SIZE))
         clusters, duplicates, utterances = control.near_duplicates()
 
         def new_null() -> NullBound:
@@ -308,3 +293,12 @@ class ValidationEpoch:
             yield
         finally:
             self.seconds += time.perf_counter() - start
+
+
+def _control(failures: Failures | None, estimate: Callable[[], C]) -> C | Outcome | None:
+    """``estimate()`` of a control on every process; why not, if it has failed on any; ``None`` if it is not due on
+    all. Every process must call it."""
+    if not all(gather(failures is not None)) or failures is None:
+        return None
+    reason = failures.reason_of_any_process()
+    return estimate() if reason is None else Outcome(reason=reason)

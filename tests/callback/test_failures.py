@@ -151,6 +151,17 @@ def test_monitors_survive_an_epoch_without_a_value(tmp_path):
     assert [int(row["epoch"]) for row in rows if row.get("val/mi_bound")] == [1, 2, 4, 5]  # nothing was logged
 
 
+@pytest.mark.parametrize("monitor", ["mi_bound/near_minus_far", "mi_bound/gain"])
+def test_monitors_of_other_names_survive_with_strict_off(monitor):
+    """As the reference says; strict, they end the run at the first validation, which has no such value."""
+    stopping = EarlyStopping(monitor, mode="max", patience=5, strict=False)
+    trainer = quiet_trainer(callbacks=[mi_callback(gap_seconds=["near", "far"]), stopping], max_epochs=6)
+    with pytest.warns(UserWarning, match=r"logs no value: 0 usable pairs"):
+        trainer.fit(Recovers(), loader(utterances(64, seed=1)), loader(utterances(200)))
+    assert trainer.current_epoch == 6
+    assert monitor in trainer.callback_metrics
+
+
 @pytest.mark.parametrize(
     ("data", "arguments"),
     [

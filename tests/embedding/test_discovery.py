@@ -151,6 +151,8 @@ def test_layers_by_name_glob_and_all():
         ("nett", ValueError, r"`layers` must name submodules of Embeds, got 'nett'.*nearest names are: net"),
         (["net", "x*"], ValueError, r"got 'x\*'"),
         ([3], TypeError, r"got 3"),
+        (3, TypeError, r"`layers` must be a name or a list of names of submodules, got 3"),
+        ({"net": 1}, TypeError, r"`layers` must be a name or a list of names"),
         ([], ValueError, r"empty list"),
         ("all", ValueError, r"finds no list of blocks"),
     ],

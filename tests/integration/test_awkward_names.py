@@ -28,6 +28,9 @@ NAMES = (
     "layers/x",
     "gap_near",
     "LAYER",
+    "$cost$",
+    "net[0]",
+    "mean*",  # of "mean of x", too, if it were a glob
 )
 
 
