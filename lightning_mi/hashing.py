@@ -65,6 +65,24 @@ def uniform(x: Tensor, seed: int = 0) -> Tensor:
     return _logical_shift_right(mix(x, seed), 11).to(torch.float64) * 2.0**-53
 
 
+def segment_names(keys: Tensor, num_segments: int) -> Tensor:
+    """A hash for each segment of each anchor, from which what happens to it alone is drawn.
+
+    Args:
+        keys: ``(n,)`` int64, what tells the anchors apart.
+        num_segments: Number of segments of each anchor.
+
+    Returns:
+        ``(n, num_segments)`` int64 on the device of ``keys``.
+
+    Example:
+        >>> import torch
+        >>> segment_names(torch.tensor([3, 4]), 2).unique().shape
+        torch.Size([4])
+    """
+    return mix(keys[:, None] + mix(torch.arange(num_segments, device=keys.device)))
+
+
 def content_hash(x: Tensor, lengths: Tensor) -> Tensor:
     """Name each row by what it holds: a 64-bit hash of its first ``lengths`` values.
 

@@ -1,4 +1,4 @@
-"""Pooling of frames over time: the mean, the boundary frames, or one frame of each segment."""
+"""Pooling of frames over time: the mean, the boundary frames, the centre frame, or any one of each segment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Pooling = Literal["mean", "boundary"]
+Pooling = Literal["mean", "boundary", "center"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
@@ -16,7 +16,8 @@ def pool(frames: Tensor, how: Pooling) -> Tensor:
 
     Args:
         frames: The anchor and its G partners.
-        how: ``"mean"``, or ``"boundary"``: the anchor's last frame and the partners' first.
+        how: ``"mean"``; ``"boundary"``: the anchor's last frame and the partners' first; ``"center"``: the frame
+            at the centre, ``T // 2``.
 
     Example:
         >>> import torch
@@ -28,6 +29,8 @@ def pool(frames: Tensor, how: Pooling) -> Tensor:
         return frames.float()
     if how == "mean":
         return frames.float().mean(dim=2)
+    if how == "center":
+        return frames[:, :, frames.shape[2] // 2].float()
     return torch.cat([frames[:, :1, -1], frames[:, 1:, 0]], dim=1).float()
 
 

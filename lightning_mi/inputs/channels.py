@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_mi.hashing import mix, uniform
+from lightning_mi.hashing import segment_names, uniform
 
 Channels = Literal["shared", "independent"]
 CHANNELS: tuple[Channels, ...] = get_args(Channels)
@@ -75,7 +75,7 @@ def apply_tilt(samples: Tensor, tilt_db: Tensor, sample_rate: float) -> Tensor:
 
 
 def _through(samples: Tensor, keys: Tensor, sample_rate: float, seed: int) -> Tensor:
-    names = mix(keys.to(samples.device)[:, None] + mix(torch.arange(samples.shape[1], device=samples.device)))
+    names = segment_names(keys.to(samples.device), samples.shape[1])
     gain, tilt, snr = (
         _between(uniform(names, 4 * seed + number), ends) for number, ends in enumerate((GAIN_DB, TILT_DB, SNR_DB))
     )

@@ -1,4 +1,4 @@
-"""Segments of utterances: an anchor and a partner at each distance, placed by a hash of the utterance."""
+"""Segments of utterances: an anchor and a partner at each gap, placed by a hash of the utterance."""
 
 from __future__ import annotations
 
@@ -15,28 +15,45 @@ from lightning_mi.hashing import content_hash, mix, uniform
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.channels import Channels, apply_independent_channels
 from lightning_mi.inputs.layout import WAVEFORMS, Layout
+from lightning_mi.inputs.speed import draw_speeds, extent, play
 
 _FAR_AT_LEAST_SECONDS = 0.5
+_LATER_SECONDS = 0.08
 _LOW_BITS = (1 << 55) - 1  # of a priority, the utterance's rank; above them stands the anchor's number
 _NO_LABELS: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A distance between the end of the anchor and the start of its partner.
+    """Where the partner lies: a distance from the anchor's end, or another view of about the same moment.
 
     Attributes:
-        name: As in the logged names: "near", "far", or the number.
-        seconds: The distance, or its minimum if it is random.
+        name: As in the logged names: "near", "far", "same", "later", or the number.
+        seconds: The distance from the anchor's end (of a view, from its start) to the partner's start, or its
+            minimum if it is random.
         random: Whether it is drawn uniformly from what the utterance has room for.
+        is_view: Whether the two overlap: views of moments that are ``seconds`` apart.
     """
 
     name: str
     seconds: float
     random: bool = False
+    is_view: bool = False
+
+    def offset(self, extent: int, sample_rate: float) -> int:
+        """From the anchor's start to the partner's, or its minimum, in samples; segments take ``extent`` samples."""
+        samples = self.seconds * sample_rate
+        # "At least" half a second is a promise.
+        return (0 if self.is_view else extent) + (math.ceil(samples) if self.random else round(samples))
 
 
-_NAMED_GAPS = {"near": Gap("near", 0.0), "far": Gap("far", _FAR_AT_LEAST_SECONDS, random=True)}
+_NAMED_GAPS = {
+    "near": Gap("near", 0.0),
+    "far": Gap("far", _FAR_AT_LEAST_SECONDS, random=True),
+    "same": Gap("same", 0.0, is_view=True),
+    "later": Gap("later", _LATER_SECONDS, is_view=True),
+}
+_CHOICES = 'a number of seconds, "same", "later", "near" or "far"'
 
 
 def parse_gaps(gap_seconds: float | str | Sequence[float | str]) -> tuple[Gap, ...]:
@@ -54,8 +71,7 @@ def parse_gaps(gap_seconds: float | str | Sequence[float | str]) -> tuple[Gap, .
     entries: Sequence[float | str] = [gap_seconds] if is_one else gap_seconds  # type: ignore[list-item,assignment]
     if not isinstance(entries, Sequence) or len(entries) == 0:
         raise ValueError(
-            f"`gap_seconds` must be a distance or a list of distances, got {gap_seconds!r}. Each is a number "
-            'of seconds, "near" (0) or "far" (random, at least 0.5).'
+            f"`gap_seconds` must be a distance or a list of distances, got {gap_seconds!r}. Each is {_CHOICES}."
         )
     gaps = tuple(_parse_gap(entry) for entry in entries)
     names = [gap.name for gap in gaps]
@@ -68,11 +84,9 @@ def _parse_gap(entry: float | str) -> Gap:
     if isinstance(entry, str):
         if entry in _NAMED_GAPS:
             return _NAMED_GAPS[entry]
-        raise ValueError(f'`gap_seconds` must be a number, "near" or "far", got {entry!r}.')
+        raise ValueError(f"`gap_seconds` must be {_CHOICES}, got {entry!r}.")
     if isinstance(entry, bool) or not isinstance(entry, (int, float)):
-        raise TypeError(
-            f'`gap_seconds` must be a number, "near" or "far", got {entry!r} of type {type(entry).__name__}.'
-        )
+        raise TypeError(f"`gap_seconds` must be {_CHOICES}, got {entry!r} of type {type(entry).__name__}.")
     if not (math.isfinite(entry) and entry >= 0):
         raise ValueError(f"`gap_seconds` must not be negative and must be finite, got {entry!r}.")
     return Gap(f"{entry:g}", float(entry))
@@ -90,7 +104,9 @@ class Segments(NamedTuple):
         groups: ``(n,)`` int64 on the host: the batch's own groups, else a hash of the utterance.
         utterances: ``(n,)`` int64 on the host, a hash of the utterance.
         rows: ``(n,)`` int64 on the host, the utterance's row in the batch.
-        starts: ``(n, 1 + G)`` int64 on the host, the first sample of each segment.
+        starts: ``(n, 1 + G)`` int64 on the host, the first sample of the utterance that is in each segment.
+        lengths: ``(n, 1 + G)`` int64 on the host, how many samples of the utterance are in it: S unless it is
+            played at another speed.
         too_short: Number of other utterances in the batch that have no room for the segments.
         silent: Number of utterances with a digitally silent (constant) or non-finite segment.
         part_size: Number of anchors whose segments hold no more samples than the batch did, at least 1.
@@ -105,6 +121,7 @@ class Segments(NamedTuple):
     utterances: Tensor
     rows: Tensor
     starts: Tensor
+    lengths: Tensor
     too_short: int
     silent: int
     part_size: int
@@ -124,6 +141,7 @@ class Segments(NamedTuple):
             utterances=self.utterances[rows],
             rows=self.rows[rows],
             starts=self.starts[rows],
+            lengths=self.lengths[rows],
             labels={name: values[rows] for name, values in self.labels.items()},
             fingerprints=None if self.fingerprints is None else self.fingerprints[rows],
         )
@@ -140,7 +158,7 @@ class SegmentSampler:
 
     Args:
         segment_seconds: Length of a segment, in seconds.
-        gaps: Distances from the anchor's end to its partners' starts; all partners come after it.
+        gaps: Where the partners lie: none starts before the anchor.
         sample_rate: Sampling rate of the waveforms in Hz, or frames a second of feature sequences. Lengths and
             distances are rounded to whole samples (frames), random distances up.
         seed: Any integer.
@@ -149,6 +167,10 @@ class SegmentSampler:
         layout: Layout of the utterances in the batch.
         channels: ``"shared"``: the segments as they are. ``"independent"`` (waveforms only): each through an
             acoustic channel of its own (:func:`lightning_mi.inputs.channels.apply_independent_channels`).
+        speed: 1: the segments as they are. Above 1 (waveforms only): each is played at a random speed of its own,
+            log-uniform between ``1 / speed`` and ``speed``, about its centre
+            (:func:`lightning_mi.inputs.speed.play`). It then takes the room of ``speed`` segments, and distances
+            are those between these.
 
     Example:
         >>> import torch
@@ -166,6 +188,7 @@ class SegmentSampler:
     pairs_per_utterance: int = 1
     layout: Layout = WAVEFORMS
     channels: Channels = "shared"
+    speed: float = 1.0
 
     @property
     def segment_length(self) -> int:
@@ -175,15 +198,15 @@ class SegmentSampler:
     @property
     def shortest(self) -> int:
         """Length in samples of the shortest utterance that has room for the anchor and every partner."""
-        return 2 * self.segment_length + max(self._gap_samples())
+        return self._extent + max(self._offsets())
 
-    def _gap_samples(self) -> list[int]:
-        lengths = [gap.seconds * self.sample_rate for gap in self.gaps]
-        # "At least" half a second is a promise.
-        return [
-            math.ceil(length) if gap.random else round(length)
-            for gap, length in zip(self.gaps, lengths, strict=True)
-        ]
+    @property
+    def _extent(self) -> int:
+        """Samples of the utterance that a segment may need."""
+        return extent(self.segment_length, self.speed)
+
+    def _offsets(self) -> list[int]:
+        return [gap.offset(self._extent, self.sample_rate) for gap in self.gaps]
 
     def __call__(self, waveforms: Waveforms) -> Segments:
         """Cut the segments of every utterance that is long enough and not silent in any of them."""
@@ -197,13 +220,19 @@ class SegmentSampler:
         rows, rounds = self._anchors(lengths)
         starts = self._starts(utterances[rows], rounds, lengths[rows])
         firsts = starts.to(frames.device) + (rows * frames.shape[1]).to(frames.device)[:, None]
-        cut = frames.flatten(0, 1)[firsts[:, :, None] + torch.arange(self.segment_length, device=frames.device)]
-        sounding = (_is_sounding(cut) & torch.isfinite(cut).flatten(2).all(dim=2)).all(dim=1)
+        cut = frames.flatten(0, 1)[firsts[:, :, None] + torch.arange(self._extent, device=frames.device)]
+        sounding = (_is_sounding(self._core(cut)) & torch.isfinite(cut).flatten(2).all(dim=2)).all(dim=1)
         used = sounding.cpu()
         groups = utterances
         if waveforms.groups is not None:
             groups = waveforms.groups.to(long_enough.device)[long_enough].to("cpu", torch.int64)
         keys = mix(utterances[rows] + rounds)
+        taken = torch.full_like(starts, self.segment_length)
+        if self.speed > 1:
+            speeds = draw_speeds(keys, starts.shape[1], self.speed, self.seed)
+            cut = play(cut[..., 0], speeds, self.segment_length)[..., None]
+            taken = (self.segment_length * speeds).round().long()
+            starts = starts + (self._extent - taken) // 2
         if self.channels == "independent":
             cut = apply_independent_channels(cut[..., 0], keys, self.sample_rate, self.seed)[..., None]
         segments = self.layout.restore(cut[sounding], like=waveforms.samples)
@@ -216,6 +245,7 @@ class SegmentSampler:
             utterances=utterances[rows][used],
             rows=long_enough.cpu()[rows][used],
             starts=starts[used],
+            lengths=taken[used],
             too_short=waveforms.samples.shape[0] - len(long_enough),
             silent=len(utterances) - len(rows[used].unique()),
             part_size=max(1, waveforms.samples.numel() // math.prod(segments.shape[1:])),
@@ -232,12 +262,17 @@ class SegmentSampler:
         """First samples of the segments, ``(n, 1 + G)``, from hashes, numbers and lengths, ``(n,)`` each."""
         anchor = self._draw(utterances, rounds, 0, lengths - self.shortest)
         starts = [anchor]
-        for number, (gap, samples) in enumerate(zip(self.gaps, self._gap_samples(), strict=True), start=1):
-            start = anchor + self.segment_length + samples
+        for number, (gap, offset) in enumerate(zip(self.gaps, self._offsets(), strict=True), start=1):
+            start = anchor + offset
             if gap.random:
-                start = start + self._draw(utterances, rounds, number, lengths - self.segment_length - start)
+                start = start + self._draw(utterances, rounds, number, lengths - self._extent - start)
             starts.append(start)
         return torch.stack(starts, dim=1)
+
+    def _core(self, cut: Tensor) -> Tensor:
+        """The middle of segments ``(n, 1 + G, L, F)``, which is in them at any speed."""
+        around = (self._extent - int(self.segment_length / self.speed)) // 2
+        return cut[:, :, around : self._extent - around]
 
     def _draw(self, utterances: Tensor, rounds: Tensor, number: int, highest: Tensor) -> Tensor:
         """Integers between 0 and ``highest``, both included, one for each anchor; ``number`` tells the draws of

@@ -126,7 +126,7 @@ class ValidationEpoch:
                 columns[Column(Kind.ONE_FRAME, layer)], middle = select_frames(frames, at)
         for labels in self._of_utterances:
             columns[Column(Kind.LABELS, labels.name)] = segments.labels[labels.name]
-        seconds = (segments.starts + middle * self._sampler.segment_length) / self._sampler.sample_rate
+        seconds = (segments.starts + middle * segments.lengths) / self._sampler.sample_rate
         for labels in self._of_frames:
             assert labels.rate is not None
             found = labels_at(segments.labels[labels.name], labels.rate, seconds)
