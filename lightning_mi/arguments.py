@@ -1,4 +1,4 @@
-"""Arguments of the callback, checked once into one frozen record, with the presets that ``None`` stands for."""
+"""Arguments of the callback, checked once into one frozen record, with what ``None`` stands for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -27,30 +27,10 @@ from lightning_mi.inputs.channels import CHANNELS, Channels
 from lightning_mi.inputs.labels import Labels, parse_labels
 from lightning_mi.inputs.layout import Layout, parse_time_dim
 from lightning_mi.inputs.segments import Gap, parse_gaps
+from lightning_mi.presets import PRESETS, SEQUENCE_DEFAULT, WAVEFORM_DEFAULT, PresetName
 
 BEST_LAYER = "best"
 
-
-class Preset(NamedTuple):
-    """The three arguments that ``None`` leaves to evidence.
-
-    Attributes:
-        pooling: How frames become one vector.
-        quantizer: What is clustered.
-        channels: Whether segments share their acoustic channel.
-    """
-
-    pooling: Pooling
-    quantizer: QuantizerName
-    channels: Channels
-
-
-SPEECH = Preset("boundary", "canonical", "independent")
-"""For waveforms: the preset whose bound correlated best with phone and speaker accuracy in
-``examples/model_selection``."""
-
-PAPER = Preset("mean", "kmeans", "shared")
-"""For feature sequences: Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833."""
 
 # What decides the number, beside the model and the data.
 _DECISIVE = (
@@ -58,6 +38,7 @@ _DECISIVE = (
     "max_pairs",
     "segment_seconds",
     "gap_seconds",
+    "speed",
     "sample_rate",
     "layers",
     "pooling",
@@ -74,25 +55,26 @@ _DECISIVE = (
 
 @dataclass(frozen=True)
 class Arguments:
-    """Arguments of :class:`lightning_mi.MIBoundCallback`, which documents them; ``pooling``, ``quantizer`` and
-    ``channels`` are resolved: ``None`` becomes the value of :data:`SPEECH`, or of :data:`PAPER` with ``time_dim``.
+    """Arguments of :class:`lightning_mi.MIBoundCallback`, which documents them. What the preset has a value for is
+    resolved: ``None`` becomes that of :data:`lightning_mi.presets.PRESETS`.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range.
 
     Example:
-        >>> arguments = Arguments(pooling="mean")
-        >>> arguments.pooling, arguments.quantizer, arguments.channels
-        ('mean', 'canonical', 'independent')
-        >>> Arguments(time_dim=1).quantizer
-        'kmeans'
+        >>> arguments = Arguments("voice", segment_seconds=0.5)
+        >>> arguments.pooling, arguments.segment_seconds
+        ('mean', 0.5)
+        >>> Arguments(time_dim=1).preset
+        'paper'
     """
 
+    preset: PresetName = None  # type: ignore[assignment]
     num_clusters: int | None = None
     max_pairs: int = 4096
-    segment_seconds: float = 0.5
-    gap_seconds: float | str | Sequence[float | str] = "near"
+    segment_seconds: float = None  # type: ignore[assignment]
+    gap_seconds: float | str | Sequence[float | str] = None  # type: ignore[assignment]
     sample_rate: float = 16_000
     layers: str | Sequence[str] | None = None
     pooling: Pooling = None  # type: ignore[assignment]
@@ -111,14 +93,18 @@ class Arguments:
     plot_every_n_epochs: int = 1
     time_dim: int | None = None
     channels: Channels = None  # type: ignore[assignment]
+    speed: float = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        preset = SPEECH if self.time_dim is None else PAPER
-        for name, value in preset._asdict().items():
+        if self.preset is None:
+            default = WAVEFORM_DEFAULT if self.time_dim is None else SEQUENCE_DEFAULT
+            object.__setattr__(self, "preset", default)
+        self._check_preset()
+        for name, value in PRESETS[self.preset]._asdict().items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+                object.__setattr__(self, name, _plain(value))
         self._check()
 
     @cached_property
@@ -182,7 +168,39 @@ class Arguments:
                 f"`channels={self.channels!r}` changes waveforms, got feature sequences (`time_dim`). "
                 "Take `channels='shared'`."
             )
-        _ = self.gaps, self.label_sources
+        self._check_views()
+        _ = self.label_sources
+
+    def _check_preset(self) -> None:
+        if isinstance(self.preset, int) and not isinstance(self.preset, bool):
+            raise TypeError(
+                f"`preset` must be the name of a preset, got {self.preset}. Write `num_clusters={self.preset}` if "
+                "that is what you mean."
+            )
+        check_choice("preset", self.preset, PRESETS)
+        if self.time_dim is not None and PRESETS[self.preset].channels != "shared":
+            raise ValueError(
+                f"`preset={self.preset!r}` changes waveforms, got feature sequences (`time_dim`). Take "
+                f"`preset={SEQUENCE_DEFAULT!r}`, their default, and arguments of your own."
+            )
+
+    def _check_views(self) -> None:
+        check_positive_number("speed", self.speed, "times the speed")
+        if self.speed < 1:
+            raise ValueError(
+                f"`speed` must be at least 1 (as it is), got {self.speed!r}: speeds are drawn between "
+                "1 / `speed` and `speed`."
+            )
+        if self.layout.time_dim is not None and self.speed > 1:
+            raise ValueError(
+                f"`speed={self.speed!r}` plays waveforms, got feature sequences (`time_dim`). Take `speed=1`."
+            )
+        if self.speed == 1 and self.channels == "shared" and any(gap.name == "same" for gap in self.gaps):
+            raise ValueError(
+                "`gap_seconds=\"same\"` compares two views of one moment, which are equal with `speed=1` and "
+                "`channels=\"shared\"`. Take `speed=1.3` or `channels=\"independent\"`; feature sequences "
+                "(`time_dim`) have no views."
+            )
 
     def _check_segment_seconds(self) -> None:
         seconds, rate = self.segment_seconds, self.sample_rate

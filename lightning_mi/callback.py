@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,14 +20,16 @@ from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
 from lightning_mi.estimator.registry import ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.segments import SegmentSampler
+from lightning_mi.presets import PresetName
 from lightning_mi.reporting.history import History
 from lightning_mi.reporting.loggers import FigureLogger
 from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of
-from lightning_mi.reporting.metric_names import metric_prefix, metrics_of
+from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
 from lightning_mi.validation.estimates import Findings, Key
@@ -63,19 +66,26 @@ class MIBoundCallback(Callback):
     which are encoded in calls no larger than the batch itself. All is freed at the end of the epoch.
 
     Args:
+        preset: One word for what the number is to be about, i.e. for ``segment_seconds``, ``gap_seconds``,
+            ``speed``, ``channels``, ``pooling`` and ``quantizer`` (:data:`lightning_mi.presets.PRESETS`), any of
+            which may still be given: ``"adjacent"``, ``"content"`` (phones), ``"voice"`` (speakers) or
+            ``"paper"``. ``None``: ``"adjacent"``, or ``"paper"`` with ``time_dim``.
         num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, chosen at
             the first validation of a run and kept. Lowered, with one warning, if there are fewer than 8 pairs for
             each.
         max_pairs: Maximum number of pairs. If there are more, first pairs of all utterances come first.
-        segment_seconds: Length of a segment, in seconds.
-        gap_seconds: Distance between the segments: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
-            second), or a list of these. Each has its own bound, and the first of a list is the primary one.
+        segment_seconds: Length of a segment, in seconds. ``None``: by the preset.
+        gap_seconds: Where the second segment lies. A distance from the end of the first: seconds, ``"near"`` (0) or
+            ``"far"`` (random, at least half a second). Or another view of the first: ``"same"`` (of the same
+            moment) or ``"later"`` (80 ms later). Or a list of these: each has its own bound, and the first is the
+            primary one. ``None``: by the preset.
         sample_rate: Sampling rate of the validation waveforms in Hz; with ``time_dim`` the frames a second, such
             as 31.25. Segments and gaps are rounded to whole samples (frames).
         layers: Names or globs of submodules whose outputs are embedded, or ``"all"`` for the blocks of the
             encoder. Each has its own bound. ``None``: the encoder's output.
-        pooling: How frames become one vector: ``"mean"``, or ``"boundary"`` (the last frame of the first segment
-            and the first frame of the second). ``None``: ``"boundary"``, or ``"mean"`` with ``time_dim``.
+        pooling: How frames become one vector: ``"mean"``, ``"boundary"`` (the last frame of the first segment and
+            the first frame of the second) or ``"center"`` (the frame at the centre of each). ``None``: by the
+            preset.
         embed: What encodes waveforms: the dotted name of a submodule or method of the LightningModule, or a
             callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns ``(B, T', D)``
             or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the module, else its
@@ -90,7 +100,7 @@ class MIBoundCallback(Callback):
         pairs_per_utterance: Maximum number of pairs from one utterance, all on one side of the split. More than
             one tightens the bound if validation utterances are few and long.
         quantizer: What is clustered: ``"kmeans"`` (the embeddings as they are), ``"whitened"`` or ``"canonical"``,
-            see :func:`lightning_mi.mi_bound`. ``None``: ``"canonical"``, or ``"kmeans"`` with ``time_dim``.
+            see :func:`lightning_mi.mi_bound`. ``None``: by the preset.
         probe: What predicts the clusters: ``"linear"``, ``"quadratic"`` or ``"fourier"``, see
             :func:`lightning_mi.mi_bound`.
         primary_layer: Which of the ``layers`` is logged as ``log_name``: a name as in ``layers/<layer>``, or
@@ -119,7 +129,10 @@ class MIBoundCallback(Callback):
         channels: ``"shared"``: segments as they are. ``"independent"``: each through a random gain, spectral tilt
             and noise of its own before it is encoded, so that two segments of an utterance do not share their
             acoustic channel; the bound is then on the information between the embeddings of such segments, and the
-            input baseline is of the same segments. ``None``: ``"independent"``, or ``"shared"`` with ``time_dim``.
+            input baseline is of the same segments. ``None``: by the preset.
+        speed: 1: segments as they are. Above 1: each is played at a random speed of its own about its centre,
+            log-uniform between ``1 / speed`` and ``speed``, so that its pitch, formants and tempo are its own; an
+            utterance must then have room for ``speed`` times the segments. ``None``: by the preset.
 
     Attributes:
         arguments: The checked arguments (:class:`lightning_mi.arguments.Arguments`), with ``None`` resolved.
@@ -155,10 +168,11 @@ class MIBoundCallback(Callback):
 
     def __init__(
         self,
+        preset: PresetName | None = None,
         num_clusters: int | None = None,
         max_pairs: int = 4096,
-        segment_seconds: float = 0.5,
-        gap_seconds: float | str | Sequence[float | str] = "near",
+        segment_seconds: float | None = None,
+        gap_seconds: float | str | Sequence[float | str] | None = None,
         sample_rate: float = 16_000,
         layers: str | Sequence[str] | None = None,
         pooling: Pooling | None = None,
@@ -177,13 +191,15 @@ class MIBoundCallback(Callback):
         plot_every_n_epochs: int = 1,
         time_dim: int | None = None,
         channels: Channels | None = None,
+        speed: float | None = None,
     ) -> None:
         super().__init__()
         self.arguments = arguments = Arguments(
+            preset=preset,  # type: ignore[arg-type]
             num_clusters=num_clusters,
             max_pairs=max_pairs,
-            segment_seconds=segment_seconds,
-            gap_seconds=gap_seconds,
+            segment_seconds=segment_seconds,  # type: ignore[arg-type]
+            gap_seconds=gap_seconds,  # type: ignore[arg-type]
             sample_rate=sample_rate,
             layers=layers,
             pooling=pooling,  # type: ignore[arg-type]
@@ -202,6 +218,7 @@ class MIBoundCallback(Callback):
             plot_every_n_epochs=plot_every_n_epochs,
             time_dim=time_dim,
             channels=channels,  # type: ignore[arg-type]
+            speed=speed,  # type: ignore[arg-type]
         )
         self.sampler = SegmentSampler(
             arguments.segment_seconds,
@@ -211,6 +228,7 @@ class MIBoundCallback(Callback):
             arguments.pairs_per_utterance,
             arguments.layout,
             arguments.channels,
+            arguments.speed,
         )
         self.estimates: dict[Key, MIEstimate] = {}
         self.no_value_reason: str | None = None
@@ -374,7 +392,8 @@ class MIBoundCallback(Callback):
             return
         if epoch is None:
             if self._state.last is not None and self.arguments.log_name not in trainer.callback_metrics:
-                self._update_monitors(trainer, self._state.last)  # after a resume
+                # after a resume
+                self._show_monitors(trainer, {self.arguments.log_name: self._state.last, **self._state.monitored})
             return
         try:
             with epoch.timed():
@@ -394,6 +413,10 @@ class MIBoundCallback(Callback):
         pl_module.log(
             self.arguments.log_name, findings.primary.bound, prog_bar=True, reduce_fx="max", sync_dist=True
         )
+        lowest = self._values_without_findings()
+        self._show_monitors(trainer, {name: value for name, value in lowest.items() if name not in named})
+        monitored = self._monitored(trainer)
+        self._state.monitored = {name: value for name, value in named.items() if name in monitored}
 
     def _update_state(self, trainer: Trainer, pl_module: LightningModule, findings: Findings) -> dict[str, float]:
         """Take the findings into the run state; what is logged of the controls and, in ``fit``, of the gain."""
@@ -417,16 +440,29 @@ class MIBoundCallback(Callback):
     def _log_no_value(self, trainer: Trainer, reason: str) -> None:
         self.no_value_reason = reason
         self._messenger.tell(Message(Topic.NO_VALUE, f"logs no value: {reason}"))
-        # Else they would take the last epoch's value for this one's. 0 is a bound that holds for any model.
-        self._update_monitors(trainer, 0.0)
+        # Else they would take the last epoch's value for this one's, or a missing value would end the run.
+        self._show_monitors(trainer, {self.arguments.log_name: 0.0, **self._values_without_findings()})
 
-    def _update_monitors(self, trainer: Trainer, value: float) -> None:
-        """Show ``value`` to early stopping, checkpointing and schedulers: a missing value would end the run."""
-        log_name = self.arguments.log_name
+    def _values_without_findings(self) -> dict[str, float]:
+        arguments = self.arguments
+        lowest = values_without_findings(
+            [gap.name for gap in self.sampler.gaps],
+            self._layer_names if arguments.layers is not None else (),
+            [labels.name for labels in arguments.label_sources],
+            math.log(arguments.num_clusters or self._state.num_clusters or MOST_CLUSTERS),
+        )
+        return {f"{self._prefix}/{name}": value for name, value in lowest.items()}
+
+    def _show_monitors(self, trainer: Trainer, values: Mapping[str, float]) -> None:
+        """Show the ``values`` that are monitored to early stopping, checkpointing and schedulers."""
+        for name in self._monitored(trainer) & set(values):
+            trainer.callback_metrics[name] = torch.tensor(values[name])
+
+    @staticmethod
+    def _monitored(trainer: Trainer) -> set[str]:
         monitors = [getattr(each, "monitor", None) for each in trainer.callbacks]  # type: ignore[attr-defined]
         monitors += [config.monitor for config in trainer.lr_scheduler_configs]
-        if log_name in monitors:
-            trainer.callback_metrics[log_name] = torch.tensor(value)
+        return {name for name in monitors if isinstance(name, str)}
 
     # ---- parts
 

@@ -6,7 +6,7 @@ import math
 
 FIT_PAIRS_PER_CLUSTER = 4  # with fewer, clusters are single points and the bound drops to 0
 _PAIRS_PER_CLUSTER = 32
-_FEWEST, _MOST = 4, 128
+_FEWEST, MOST_CLUSTERS = 4, 128
 
 
 def default_num_clusters(num_pairs: int) -> int:
@@ -20,7 +20,7 @@ def default_num_clusters(num_pairs: int) -> int:
         >>> [default_num_clusters(num_pairs) for num_pairs in (4096, 1400, 300, 50)]
         [128, 32, 8, 4]
     """
-    return min(_MOST, max(_FEWEST, _power_of_two(num_pairs // _PAIRS_PER_CLUSTER)))
+    return min(MOST_CLUSTERS, max(_FEWEST, _power_of_two(num_pairs // _PAIRS_PER_CLUSTER)))
 
 
 def capped_num_clusters(num_clusters: int, num_pairs: int) -> int:

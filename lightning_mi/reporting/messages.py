@@ -12,21 +12,32 @@ from lightning_mi.arguments import Arguments
 from lightning_mi.controls.null_control import NullFinding
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.reporting.metric_names import metric_prefix
-from lightning_mi.validation.estimates import Findings, Outcome
+from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, difference
+
+
+_FEW_FRAMES = 2
+_NO_BOUND = (
+    "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained one "
+    "check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
+)
+_NO_DIFFERENCE = "what the first pair shares is also shared by distant segments, i.e. voice, language and room."
 
 
 class Topic(Enum):
     """What a message is about."""
 
     ENCODER = auto()
+    FEW_FRAMES = auto()
     FEWER_CLUSTERS = auto()
     LEAK = auto()
     MISSING_METRIC = auto()
     NEAR_DUPLICATES = auto()
+    NOTHING_SHARED = auto()
     NUM_CLUSTERS = auto()
     NO_LOG_MEL = auto()
     NO_VALIDATION = auto()
     NO_VALUE = auto()
+    ONE_VECTOR = auto()
     OTHER_SETTINGS = auto()
     SKIPPED = auto()
 
@@ -90,6 +101,7 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
             f"fewer than {FIT_PAIRS_PER_CLUSTER} to fit each cluster on. Leave it at None, raise "
             "`pairs_per_utterance`, or validate on more utterances.",
         )
+    yield from _limits(findings, arguments)
     wanted_metrics = {"input": findings.input_baseline, "null": findings.null}
     wanted_metrics |= {f"{labels} of {layer}": found for (layer, labels), found in findings.labeled.items()}
     for name, found in wanted_metrics.items():
@@ -100,3 +112,36 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         if text is not None:
             leaks = findings.null.leaks
             yield Message(Topic.LEAK if leaks else Topic.NEAR_DUPLICATES, f"finds: {text}", is_warning=leaks)
+
+
+def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
+    """What the number cannot mean for this encoder."""
+    layer, primary = findings.primary_layer, findings.primary
+    num_frames = findings.num_frames.get(layer)
+    if num_frames is None and arguments.pooling != "mean":
+        yield Message(
+            Topic.ONE_VECTOR,
+            f"gets one vector a segment, so `pooling={arguments.pooling!r}` changes nothing and the bound speaks of "
+            "whole segments, hence of voice and room more than of phones. For phones name a layer that has frames "
+            '(`layers`, `embed`); for speakers take `preset="voice"`.',
+            is_warning=False,
+        )
+    elif num_frames is not None and num_frames <= _FEW_FRAMES:
+        yield Message(
+            Topic.FEW_FRAMES,
+            f"gets {num_frames} frame(s) from a segment of {arguments.segment_seconds:g} s: the encoder sees about as "
+            "much as the segment holds, or more, and the bound is that of an encoder without its usual context. "
+            "Raise `segment_seconds`.",
+            is_warning=False,
+        )
+    differences = {name: difference(findings.estimates, layer, name) for name in DIFFERENCES}
+    zeros = {"bound": (primary.bound, primary.stderr), **differences}
+    for name, found in zeros.items():
+        if found is not None and found[0] <= 2 * found[1]:
+            yield Message(
+                Topic.NOTHING_SHARED,
+                f"finds a {name} of {found[0]:.3f} ± {found[1]:.3f} nats, 0 within its error: "
+                + (_NO_BOUND if name == "bound" else _NO_DIFFERENCE),
+                is_warning=False,
+                subject=name,
+            )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.validation.estimates import Findings, Key
+from lightning_mi.validation.estimates import DIFFERENCES, Findings, Key, difference
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,22 @@ METRICS = (
         "segments share and distant ones do not. A difference of two bounds, hence no bound; may be negative",
     ),
     LoggedMetric("mi_bound/near_minus_far_stderr", "nats", "its standard error"),
+    LoggedMetric(
+        "mi_bound/content",
+        "nats",
+        'if `gap_seconds` has both: the bound at "same" minus that at "far", pair by pair, i.e. what two views of '
+        "one moment share and views of distant moments do not. A difference of two bounds, hence no bound; may be "
+        "negative",
+    ),
+    LoggedMetric("mi_bound/content_stderr", "nats", "its standard error"),
     LoggedMetric("mi_bound/layers/<layer>/bound", "nats", "the bound of each layer, if `layers` is given"),
     LoggedMetric("mi_bound/layers/<layer>/stderr", "nats", "its standard error"),
+    LoggedMetric(
+        "mi_bound/layers/<layer>/<difference>",
+        "nats",
+        "`content` or `near_minus_far` of each layer, if `layers` is given and `gap_seconds` has both distances",
+    ),
+    LoggedMetric("mi_bound/layers/<layer>/<difference>_stderr", "nats", "its standard error"),
     LoggedMetric(
         "mi_bound/labels/<labels>/bound",
         "nats",
@@ -145,11 +159,45 @@ def bound_metrics(
         if gap == primary_gap and several_layers:
             yield f"layers/{layer}/bound", estimate.bound
             yield f"layers/{layer}/stderr", estimate.stderr
-    near, far = (estimates.get((primary_layer, gap)) for gap in ("near", "far"))
-    if near is not None and far is not None and near.scores is not None and far.scores is not None:
-        difference, stderr = near.scores.gain_over(far.scores)
-        yield "near_minus_far", difference
-        yield "near_minus_far_stderr", stderr
+    layers = dict.fromkeys(layer for layer, _ in estimates)
+    for name in DIFFERENCES:
+        for layer in layers:
+            found = difference(estimates, layer, name)
+            if found is None:
+                continue
+            if several_layers:
+                yield f"layers/{layer}/{name}", found[0]
+                yield f"layers/{layer}/{name}_stderr", found[1]
+            if layer == primary_layer:
+                yield name, found[0]
+                yield f"{name}_stderr", found[1]
+
+
+def values_without_findings(
+    gaps: Sequence[str], layers: Sequence[str], labels: Sequence[str], ceiling: float
+) -> dict[str, float]:
+    """What monitors see in a validation without findings: for each bound and difference that is logged the lowest
+    that it can be, by its name below the prefix. A bound of 0 holds for any model, and a difference of two is at
+    least minus their ceiling.
+
+    Args:
+        gaps: Names of the gaps.
+        layers: Names of the layers that have bounds of their own; empty if ``layers`` is not given.
+        labels: Names of the labels.
+        ceiling: Log K, in nats.
+
+    Example:
+        >>> values_without_findings(["same", "far"], [], [], ceiling=3.5)
+        {'gap_same/bound': 0.0, 'gap_far/bound': 0.0, 'content': -3.5, 'gain': -3.5}
+    """
+    differences = [name for name, pair in DIFFERENCES.items() if set(pair) <= set(gaps)]
+    names = [f"gap_{gap}/bound" for gap in gaps if len(gaps) > 1]
+    names += [f"layers/{layer}/bound" for layer in layers]
+    for label in labels:
+        names += [f"labels/{label}/bound", *(f"labels/{label}/layers/{layer}/bound" for layer in layers)]
+    lowest = dict.fromkeys(names, 0.0)
+    lowest |= {f"layers/{layer}/{name}": -ceiling for layer in layers for name in differences}
+    return lowest | dict.fromkeys([*differences, "gain"], -ceiling)
 
 
 def labeled_metrics(

@@ -9,7 +9,7 @@ from typing import Any
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.reporting.history import History
-from lightning_mi.validation.estimates import Key
+from lightning_mi.validation.estimates import DIFFERENCES, Key
 
 _IN_FIGURES = {"input": "input baseline"}  # by the logged name; others are called the same
 
@@ -20,6 +20,7 @@ class RunState:
 
     Attributes:
         last: The last bound, in nats.
+        monitored: The last values of what else is monitored, by their logged names.
         input: The input baseline, in nats, measured once.
         null: The null control and its standard error, in nats, measured once.
         best: The highest bound, in nats.
@@ -41,6 +42,7 @@ class RunState:
     """
 
     last: float | None = None
+    monitored: dict[str, float] = field(default_factory=dict)
     input: float | None = None
     null: tuple[float, float] | None = None
     best: float | None = None
@@ -88,6 +90,9 @@ class RunState:
         if len(self.history) and step < self.history.last.step:
             self.history = History()  # another run's
         references = {_IN_FIGURES.get(name, name): estimate for name, estimate in (controls or {}).items()}
+        layer, gap = next(iter(estimates))
+        if gap in {first for first, _ in DIFFERENCES.values()} and (layer, "far") in estimates:
+            references["distant segments"] = estimates[layer, "far"]
         self.history.append(epoch, step, estimates, references)
 
     def start_from_untrained(self, module_id: int, primary: MIEstimate) -> None:
@@ -112,6 +117,7 @@ class RunState:
             best = {"bound": self.best, **self.best_scores.state()}
         return {
             "last": self.last,
+            "monitored": dict(self.monitored),
             "input": self.input,
             "null": None if self.null is None else list(self.null),
             "best": best,
@@ -131,6 +137,7 @@ class RunState:
         history = History.from_state(state["history"])
         return RunState(
             last=state["last"],
+            monitored=dict(state.get("monitored", {})),
             input=state["input"],
             null=None if null is None else (null[0], null[1]),
             best=None if best is None else best["bound"],

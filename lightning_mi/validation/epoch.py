@@ -28,10 +28,12 @@ from lightning_mi.inputs.labels import Labels, labels_at, read_labels
 from lightning_mi.inputs.segments import Segments, SegmentSampler
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
 from lightning_mi.validation.estimates import (
+    DIFFERENCES,
     Findings,
     Key,
     Outcome,
     SharedWork,
+    difference,
     labeled_metric,
     pair_metric,
 )
@@ -86,6 +88,7 @@ class ValidationEpoch:
         self._pairs = PairStore(arguments.max_pairs)
         self._work = SharedWork()
         self._too_short = self._silent = self._non_finite = 0
+        self._num_frames: dict[str, int | None] = {}
 
     # ---- a batch: read, cut, encode, store
 
@@ -118,6 +121,7 @@ class ValidationEpoch:
         pooling = self._arguments.pooling
         columns, middle = {}, at
         for layer, frames in self._encoder.frames(outputs, shape.numel()).items():
+            self._num_frames[layer] = frames.shape[1] if frames.ndim == 3 else None
             frames = frames.unflatten(0, shape)
             columns[Column(Kind.LAYER, layer)] = pool(frames, pooling)
             if self._of_utterances and pooling != "mean":
@@ -175,6 +179,7 @@ class ValidationEpoch:
             num_pairs=num_pairs,
             skipped=self._too_short + self._silent + self._non_finite,
             reasons=self._reasons(),
+            num_frames=next((each for each in gather(self._num_frames) if each), {}),
         )
 
     def _synchronize(self) -> int:
@@ -219,8 +224,11 @@ class ValidationEpoch:
         )
 
     def _estimate_bounds(self, new_bound: partial[MIBound]) -> dict[Key, MIEstimate]:
-        """The bound of the primary layer at each gap, then of the other layers at the first gap."""
+        """The bound of the primary layer at each gap, then of the other layers at those that they are logged for:
+        the first, and those of a difference."""
         gaps = [gap.name for gap in self._sampler.gaps]
+        of_differences = [pair for pair in DIFFERENCES.values() if set(pair) <= set(gaps)]
+        of_all = [gap for gap in gaps if gap == gaps[0] or any(gap in pair for pair in of_differences)]
 
         def estimate(wanted: list[Key]) -> dict[Key, MIEstimate]:
             metrics = {}
@@ -234,15 +242,21 @@ class ValidationEpoch:
                 estimates[key] = outcome.estimate
             return estimates
 
-        layers = [(layer, gaps[0]) for layer in self._encoder.layer_names]
-        of_layers = estimate(layers)
-        wanted = self._arguments.primary_layer
-        if wanted == BEST_LAYER and (BEST_LAYER, gaps[0]) not in layers:
-            first = max(layers, key=lambda key: of_layers[key].bound)
-        else:
-            first = layers[-1] if wanted is None else (wanted, gaps[0])
-        of_gaps = estimate([(first[0], gap) for gap in gaps[1:]])
-        return {first: of_layers[first], **of_gaps, **of_layers}
+        layers = self._encoder.layer_names
+        found = estimate([(layer, gap) for gap in of_all for layer in layers])
+        primary = self._primary_layer(found, gaps[0])
+        found |= estimate([(primary, gap) for gap in gaps if gap not in of_all])
+        first = [(primary, gap) for gap in gaps]
+        return {key: found[key] for key in [*first, *(key for key in found if key not in first)]}
+
+    def _primary_layer(self, estimates: dict[Key, MIEstimate], gap: str) -> str:
+        layers, wanted = self._encoder.layer_names, self._arguments.primary_layer
+        if wanted is None:
+            return layers[-1]
+        if wanted != BEST_LAYER or BEST_LAYER in layers:
+            return wanted
+        contents = {layer: difference(estimates, layer, "content") for layer in layers}
+        return max(layers, key=lambda layer: (contents[layer] or (estimates[layer, gap].bound,))[0])
 
     def _pair_metric(self, new_bound: partial[MIBound], column: Column, partner: int) -> MIBound:
         metric = new_bound(sync_on_compute=False).to(self._forward.device)

@@ -20,6 +20,10 @@ from lightning_mi.validation.pair_store import Column, PairStore
 Key = tuple[str, str]  # the names of a layer and of a gap, or of a layer and of labels
 K = TypeVar("K", bound=Hashable)
 
+DIFFERENCES = {"content": ("same", "far"), "near_minus_far": ("near", "far")}
+"""By the logged name, the gaps whose bounds are subtracted, pair by pair: what the first partner shares with the anchor
+and a distant one does not. A difference of two lower bounds, hence no bound."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,6 +51,7 @@ class Findings:
         num_pairs: Number of pairs that were used.
         skipped: Number of utterances that were left out.
         reasons: Why they were, as text.
+        num_frames: By the name of the layer, the number of frames in a segment; ``None`` if it is one vector.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -57,6 +62,7 @@ class Findings:
     num_pairs: int
     skipped: int
     reasons: str
+    num_frames: Mapping[str, int | None]
 
     @property
     def primary(self) -> MIEstimate:
@@ -74,6 +80,29 @@ class Findings:
         found = {"input": self.input_baseline, "null": self.null}
         estimates = {name: each.estimate for name, each in found.items() if each is not None}
         return {name: estimate for name, estimate in estimates.items() if estimate is not None}
+
+
+def difference(estimates: Mapping[Key, MIEstimate], layer: str, name: str) -> tuple[float, float] | None:
+    """A paired difference of a layer's bounds and its standard error, in nats; ``None`` if it lacks one of them.
+
+    Args:
+        estimates: By the names of layer and gap.
+        layer: Name of the layer.
+        name: A key of :data:`DIFFERENCES`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_mi import mi_bound
+        >>> z, noise = torch.randn(2, 400, 4, generator=torch.Generator().manual_seed(0))
+        >>> estimates = {("rnn", "same"): mi_bound(z, z, 8), ("rnn", "far"): mi_bound(z, z + noise, 8)}
+        >>> value, stderr = difference(estimates, "rnn", "content")
+        >>> value > 2 * stderr
+        True
+    """
+    first, second = (estimates.get((layer, gap)) for gap in DIFFERENCES[name])
+    if first is None or second is None or first.scores is None or second.scores is None:
+        return None
+    return first.scores.gain_over(second.scores)
 
 
 class SharedWork:

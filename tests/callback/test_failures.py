@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
-from tests.helpers.run_callback import mi_callback, run_callback, validate
+from tests.helpers.run_callback import Recorder, mi_callback, run_callback, validate
 from tests.helpers.speech import utterances
 
 
@@ -151,15 +151,34 @@ def test_monitors_survive_an_epoch_without_a_value(tmp_path):
     assert [int(row["epoch"]) for row in rows if row.get("val/mi_bound")] == [1, 2, 4, 5]  # nothing was logged
 
 
-@pytest.mark.parametrize("monitor", ["mi_bound/near_minus_far", "mi_bound/gain"])
-def test_monitors_of_other_names_survive_with_strict_off(monitor):
-    """As the reference says; strict, they end the run at the first validation, which has no such value."""
-    stopping = EarlyStopping(monitor, mode="max", patience=5, strict=False)
-    trainer = quiet_trainer(callbacks=[mi_callback(gap_seconds=["near", "far"]), stopping], max_epochs=6)
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("monitor", ["mi_bound/near_minus_far", "mi_bound/gain", "mi_bound/layers/head/bound"])
+def test_monitors_of_other_names_survive_too(monitor, strict, tmp_path):
+    stopping = EarlyStopping(monitor, mode="max", patience=5, strict=strict)
+    saves = ModelCheckpoint(tmp_path, filename="{epoch}", monitor=monitor, mode="max", save_top_k=1)
+    callback = mi_callback(gap_seconds=["near", "far"], layers=["rnn", "head"], embed=_head)
+    recorder = Recorder(callback)
+    trainer = quiet_trainer(callbacks=[callback, stopping, saves, recorder], max_epochs=6, enable_checkpointing=True)
     with pytest.warns(UserWarning, match=r"logs no value: 0 usable pairs"):
         trainer.fit(Recovers(), loader(utterances(64, seed=1)), loader(utterances(200)))
     assert trainer.current_epoch == 6
-    assert monitor in trainer.callback_metrics
+    values = [epoch[monitor] for epoch in recorder.epochs]
+    lowest = 0.0 if monitor.endswith("bound") else -math.log(8)
+    assert values[0] == values[3] == pytest.approx(lowest)  # not the last epoch's
+    assert min(values[2], values[4]) > lowest
+    assert saves.best_model_path[-6] not in "03"
+
+
+def test_a_difference_that_is_not_logged_is_no_monitor():
+    stopping = EarlyStopping("mi_bound/content", mode="max")
+    with pytest.raises(RuntimeError, match="mi_bound/content"), pytest.warns(UserWarning):
+        quiet_trainer(callbacks=[mi_callback(), stopping], max_epochs=2).fit(
+            Recovers(), loader(utterances(64, seed=1)), loader(utterances(200))
+        )
+
+
+def _head(module, x):
+    return module.head(module(x))
 
 
 @pytest.mark.parametrize(

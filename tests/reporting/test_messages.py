@@ -1,7 +1,9 @@
 import warnings
 
 import pytest
+import torch
 
+from lightning_mi import mi_bound
 from lightning_mi.arguments import Arguments
 from lightning_mi.controls.null_control import NullFinding
 from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of
@@ -19,6 +21,7 @@ def findings(**changes):
         "num_pairs": 100,
         "skipped": 0,
         "reasons": "0 too short",
+        "num_frames": {"output": 24},
     }
     return Findings(**{**found, **changes})
 
@@ -85,3 +88,30 @@ def test_labels_that_failed_are_named_with_their_layer():
     failed = {("rnn", "phone"): Outcome(reason="one class"), ("rnn", "speaker"): Outcome(estimate(1.0))}
     (message,) = messages_of(findings(labeled=failed), Arguments(num_clusters=8))
     assert message.text == "logs no phone of rnn: one class"
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "arguments", "said"),
+    [
+        (None, {}, "one vector a segment, so `pooling='boundary'` changes nothing"),
+        (None, {"preset": "voice"}, None),
+        (1, {"preset": "content"}, "1 frame(s) from a segment of 0.5 s"),
+        (3, {}, None),
+    ],
+)
+def test_what_the_encoder_makes_of_a_segment(num_frames, arguments, said):
+    told = list(messages_of(findings(num_frames={"output": num_frames}), Arguments(num_clusters=8, **arguments)))
+    assert [said in message.text for message in told] == ([] if said is None else [True])
+    assert not any(message.is_warning for message in told)
+
+
+def test_a_bound_and_a_difference_of_0_are_told_once_each():
+    z = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    same = mi_bound(z, z, 8)
+    for estimates, said in (
+        ({("output", "near"): estimate(0.01, 0.01)}, ["finds a bound of 0.010 ± 0.010 nats"]),
+        ({("output", "same"): same, ("output", "far"): same}, ["finds a content of 0.000 ± 0.000 nats"]),
+        ({("output", "same"): same}, []),
+    ):
+        told = list(messages_of(findings(estimates=estimates), Arguments(num_clusters=8)))
+        assert [message.text.startswith(start) for message, start in zip(told, said, strict=True)] == [True] * len(said)
