@@ -2,9 +2,10 @@
 
     python examples/train.py
     python examples/train.py model=apc callbacks.mi_bound.num_clusters=256 trainer.max_epochs=20
+    python examples/train.py callbacks=content
     python examples/train.py -m model=hubert,apc seed=0,1,2
 
-Returns the highest ``val/mi_bound``, so that a Hydra sweeper can maximise it.
+Returns the score of the chosen checkpoint, e.g. the highest ``val/mi_bound``, so that a Hydra sweeper can maximise it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import hydra
 import lightning.pytorch as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -39,36 +41,44 @@ def main(config: DictConfig) -> float | None:
 
 
 def report(trainer: pl.Trainer, bound: MIBoundCallback, figure: str) -> float | None:
-    """Print what the run has measured; its highest bound in nats, ``None`` if there is none."""
+    """Print what the run has measured; the score of its chosen checkpoint in nats, else its highest bound, ``None`` if
+    there is none."""
     if not len(bound.history):
         return None
     chosen = chosen_checkpoint(trainer, bound.arguments.log_name)
     if trainer.is_global_zero:
         bound_curve(bound.history).savefig(figure)
-        print(f"\n{table(bound, None if chosen is None else float(chosen.best_model_score or 0))}\n")
+        print(f"\n{table(bound, None if chosen is None else epoch_of(chosen.best_model_path))}\n")
         if chosen is not None:
-            print(f"chosen checkpoint: {_relative(chosen.best_model_path)}")
+            print(f"chosen checkpoint: {_relative(chosen.best_model_path)}, by {chosen.monitor}")
         print(f"curve: {_relative(figure)}")
         print(f"TensorBoard: tensorboard --logdir {_relative(HydraConfig.get().runtime.output_dir)}")
+    if chosen is not None and chosen.best_model_score is not None:
+        return float(chosen.best_model_score)
     return max(each.primary.bound for each in bound.history if each.epoch >= 0)
 
 
-def chosen_checkpoint(trainer: pl.Trainer, monitor: str) -> ModelCheckpoint | None:
-    """The callback that has kept a checkpoint by ``monitor``."""
+def chosen_checkpoint(trainer: pl.Trainer, log_name: str) -> ModelCheckpoint | None:
+    """The callback that has kept a checkpoint by the bound or by a difference of bounds."""
+    prefix = log_name.split("/")[-1]
     for each in trainer.checkpoint_callbacks:
-        if isinstance(each, ModelCheckpoint) and each.monitor == monitor and each.best_model_path:
-            return each
+        if isinstance(each, ModelCheckpoint) and each.best_model_path and each.monitor is not None:
+            if each.monitor == log_name or each.monitor.startswith(f"{prefix}/"):
+                return each
     return None
 
 
-def table(bound: MIBoundCallback, chosen: float | None) -> str:
-    """The validations as text. The first whose bound is ``chosen``, to the 1e-4 nats of a history, is marked."""
+def epoch_of(checkpoint: str) -> int:
+    """The epoch after which a checkpoint was written."""
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])
+
+
+def table(bound: MIBoundCallback, chosen: int | None) -> str:
+    """The validations as text; that of the epoch ``chosen`` is marked."""
     lines = ["    epoch    step   val/mi_bound ± stderr (nats)"]
     for each in bound.history:
         epoch = "untrained" if each.epoch < 0 else str(each.epoch)
-        mark = ""
-        if chosen is not None and each.epoch >= 0 and abs(each.primary.bound - chosen) <= 1e-4:
-            mark, chosen = "  <- chosen checkpoint", None
+        mark = "  <- chosen checkpoint" if each.epoch >= 0 and each.epoch == chosen else ""
         lines.append(f"{epoch:>9} {each.step:>7}   {each.primary.bound:>12.3f} ± {each.primary.stderr:.3f}{mark}")
     return "\n".join(lines)
 

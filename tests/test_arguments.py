@@ -10,17 +10,28 @@ import pytest
 import torch
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.arguments import PAPER, SPEECH, Arguments, Preset
+from lightning_mi.arguments import Arguments
+from lightning_mi.presets import PRESETS, Preset
 
 
-def test_presets_fill_what_is_left_open_and_nothing_else():
-    assert SPEECH == ("boundary", "canonical", "independent")
-    assert PAPER == ("mean", "kmeans", "shared")
-    given = Preset("mean", "whitened", "shared")
-    for time_dim, preset in ((None, SPEECH), (1, PAPER), (-1, PAPER)):
-        for arguments, expected in (({}, preset), (given._asdict(), given)):
-            resolved = Arguments(time_dim=time_dim, **arguments)
-            assert (resolved.pooling, resolved.quantizer, resolved.channels) == expected
+@pytest.mark.parametrize("name", [*PRESETS, None])
+def test_presets_fill_what_is_left_open_and_nothing_else(name):
+    preset = PRESETS[name or "adjacent"]
+    resolved = Arguments(name)
+    assert resolved.preset == (name or "adjacent")
+    for key, value in preset._asdict().items():
+        assert getattr(resolved, key) == (list(value) if isinstance(value, tuple) else value)
+    given = Preset(0.7, 0.25, 1.1, "shared", "mean", "whitened")
+    overridden = Arguments(name, **given._asdict())
+    assert {key: getattr(overridden, key) for key in given._fields} == given._asdict()
+
+
+def test_feature_sequences_have_the_papers_preset_and_no_other():
+    for time_dim in (1, -1):
+        assert Arguments(time_dim=time_dim) == Arguments("paper", time_dim=time_dim)
+    for name in ("adjacent", "content", "voice"):
+        with pytest.raises(ValueError, match=f"`preset='{name}'` changes waveforms.*Take `preset='paper'`"):
+            Arguments(name, time_dim=1)
 
 
 def test_record_and_signature_have_the_same_arguments_and_defaults():
@@ -44,6 +55,7 @@ def test_every_argument_reaches_the_record():
         return batch
 
     given = {
+        "preset": "paper",
         "num_clusters": 7,
         "max_pairs": 77,
         "segment_seconds": 0.25,
@@ -66,6 +78,7 @@ def test_every_argument_reaches_the_record():
         "plot_every_n_epochs": 0,
         "time_dim": 2,
         "channels": "shared",
+        "speed": 1.0,
     }
     arguments = MIBoundCallback(**given).arguments
     assert {name: getattr(arguments, name) for name in given} == given
@@ -116,7 +129,14 @@ def test_record_cannot_be_changed():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"pooling": "last"}, ValueError, "`pooling` must be one of 'mean', 'boundary', got 'last'"),
+        ({"preset": 64}, TypeError, "`preset` must be the name of a preset, got 64. Write `num_clusters=64`"),
+        ({"preset": "phones"}, ValueError, "`preset` must be one of 'adjacent', 'content', 'voice', 'paper', got 'ph"),
+        ({"speed": 0.8}, ValueError, "`speed` must be at least 1 .*got 0.8"),
+        ({"speed": "fast"}, TypeError, "`speed` must be a"),
+        ({"speed": 1.2, "time_dim": 1}, ValueError, "`speed=1.2` plays waveforms, got feature sequences"),
+        ({"gap_seconds": "same", "time_dim": 1}, ValueError, "compares two views of one moment, which are equal"),
+        ({"gap_seconds": ["near", "same"], "channels": "shared"}, ValueError, "which are equal with `speed=1`"),
+        ({"pooling": "last"}, ValueError, "`pooling` must be one of 'mean', 'boundary', 'center', got 'last'"),
         ({"quantizer": "wavelet"}, ValueError, "`quantizer` must be one of"),
         ({"channels": "stereo"}, ValueError, "`channels` must be one of 'shared', 'independent', got 'stereo'"),
         ({"channels": "independent", "time_dim": 1}, ValueError, "changes waveforms, got feature sequences"),

@@ -79,10 +79,12 @@ def _play(samples: Tensor, speeds: Tensor, length: int) -> Tensor:
     spectrum = torch.fft.rfft(samples)
     share = torch.linspace(0, 1, spectrum.shape[-1], device=samples.device)  # of the Nyquist frequency
     spectrum = spectrum * (share * speeds[..., None].float() <= 1)
+    if available % 2 == 0:
+        spectrum[..., -1] /= 2  # stands for two bins in the longer spectrum
     twice = 2 * torch.fft.irfft(spectrum, n=2 * available)
     from_centre = torch.arange(length, dtype=torch.float64, device=samples.device) - (length - 1) / 2
     at = 2 * ((available - 1) / 2 + from_centre * speeds[..., None])
-    before = at.floor().long().clamp(1, 2 * available - 3)
+    before = at.floor().long()
     t = (at - before).float()
-    a, b, c, d = (twice.gather(-1, before + step) for step in (-1, 0, 1, 2))
+    a, b, c, d = (twice.gather(-1, (before + step) % (2 * available)) for step in (-1, 0, 1, 2))
     return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))

@@ -14,7 +14,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class, instantiate
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.arguments import PAPER, SPEECH, Preset
+from lightning_mi.presets import PRESETS
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
 from tests.helpers.speech import utterances
 
@@ -57,23 +57,18 @@ def test_the_callbacks_config_lists_every_argument_and_its_default():
     assert differing == {"num_clusters", "pairs_per_utterance"}  # for the example's speech; the file says why
 
 
-@pytest.mark.parametrize(
-    ("name", "preset", "others"),
-    [
-        ("mi_bound", SPEECH, {}),
-        ("mi_bound_phonetic", SPEECH, {"gap_seconds": ["near", "far"]}),
-        ("mi_bound_voice", SPEECH._replace(pooling="mean"), {"segment_seconds": 1.0}),
-        ("mi_bound_paper", PAPER, {}),
-    ],
-)
-def test_presets_of_the_model_selection(name, preset, others):
-    config = composed(f"callbacks={name}").callbacks
-    assert set(config) == {"mi_bound"}
-    plain = composed("callbacks=mi_bound").callbacks.mi_bound
-    differing = {key: value for key, value in config.mi_bound.items() if value != plain[key]}
-    assert {key: value for key, value in differing.items() if key not in Preset._fields} == others
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_the_word_of_a_preset_is_that_of_its_config(name):
+    config = composed("callbacks=default" if name == "adjacent" else f"callbacks={name}").callbacks
+    plain = composed("callbacks=default").callbacks
+    assert set(config) == set(plain)
+    differing = {key: value for key, value in config.mi_bound.items() if value != plain.mi_bound[key]}
+    assert differing == ({} if name == "adjacent" else {"preset": name})
     arguments = instantiate(config.mi_bound).arguments
-    assert Preset(arguments.pooling, arguments.quantizer, arguments.channels) == preset
+    for key, value in PRESETS[name]._asdict().items():
+        assert getattr(arguments, key) == (list(value) if isinstance(value, tuple) else value)
+    monitor = "mi_bound/content" if name == "content" else "val/mi_bound"
+    assert config.early_stopping.monitor == config.model_checkpoint.monitor == monitor
 
 
 def test_overrides_reach_the_callback():

@@ -132,6 +132,63 @@ def test_several_pairs_of_one_utterance():
     assert (segments.priorities >= 0).all()
 
 
+def test_views_of_one_moment_lie_where_they_should():
+    plain = sampler(["same", "later", "near", "far"])(Waveforms(ramp(200, 3000), torch.full((200,), 3000)))
+    first = starts(plain)
+    assert torch.equal(first, plain.starts)
+    assert torch.equal(first[:, 1], first[:, 0])
+    assert (first[:, 2] - first[:, 0] == 80).all()  # 80 ms
+    assert (first[:, 3] - first[:, 0] == 500).all()
+    assert (first[:, 4] - first[:, 0] >= 1000).all()
+    assert (plain.lengths == 500).all()
+
+
+@pytest.mark.parametrize(("gaps", "shortest"), [("same", 650), ("later", 730), ("near", 1300), (["same", "far"], 1800)])
+def test_views_at_random_speeds_keep_their_centres(gaps, shortest):
+    """A segment takes the room of 1.3 segments; what it holds is the utterance at its own speed."""
+    moving = SegmentSampler(0.5, parse_gaps(gaps), RATE, seed=0, speed=1.3)
+    assert moving.shortest == shortest
+    time = torch.arange(4000, dtype=torch.float64)
+    phase = 2 * torch.pi * torch.stack([0.011 * time, 0.0173 * time])
+    x = torch.sin(phase + torch.arange(30)[:, None, None]).sum(dim=1).float()
+    segments = moving(Waveforms(x, torch.full((30,), 4000)))
+    centres = segments.starts + (segments.lengths - 1) / 2
+    if gaps in ("same", ["same", "far"]):
+        assert (centres[:, 1] - centres[:, 0]).abs().max() <= 1  # whole samples
+    assert segments.starts.min() >= 0
+    assert (segments.starts + segments.lengths).max() <= 4000
+    speeds = segments.lengths / 500
+    assert speeds.min() > 1 / 1.31
+    assert speeds.max() < 1.31
+    assert (speeds[:, 1] - speeds[:, 0]).abs().median() > 0.05
+    inner = torch.arange(100, 400)
+    for row in range(30):
+        for number in range(segments.samples.shape[1]):
+            at = centres[row, number] + (inner - 249.5) * speeds[row, number]
+            angles = 2 * torch.pi * torch.stack([0.011 * at, 0.0173 * at]) + float(segments.rows[row])
+            expected = torch.sin(angles).sum(dim=0)
+            assert (segments.samples[row, number, 100:400] - expected).abs().max() < 0.12  # centre and speed rounded
+
+
+def test_speed_changes_neither_keys_nor_the_choice_of_utterances():
+    waves = Waveforms(torch.randn(20, 3000), torch.full((20,), 3000))
+    moving = SegmentSampler(0.5, parse_gaps("same"), RATE, 0, speed=1.3, channels="independent")
+    segments, plain = moving(waves), sampler("same")(waves)
+    for name in ("keys", "priorities", "groups", "rows"):
+        assert torch.equal(getattr(segments, name), getattr(plain, name))
+    one = moving(Waveforms(waves.samples[7:8], waves.lengths[7:8]))
+    torch.testing.assert_close(one.samples[0], segments.samples[7])
+
+
+def test_silence_that_no_speed_would_leave_is_left_out():
+    x = torch.randn(2, 650)
+    x[0, 130:520] = 0.5  # all that is heard at the lowest speed
+    x[1, 200:450] = 0.5
+    segments = SegmentSampler(0.5, parse_gaps("same"), RATE, 0, speed=1.3)(Waveforms(x, torch.full((2,), 650)))
+    assert segments.silent == 1
+    assert segments.rows.tolist() == [1]
+
+
 def test_a_batch_of_too_short_utterances_has_no_segments():
     segments = sampler()(Waveforms(torch.randn(3, 10), torch.full((3,), 10)))
     assert segments.samples.shape == (0, 2, 500)

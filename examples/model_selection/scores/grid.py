@@ -86,7 +86,7 @@ class Setting:
 DEFAULT = Setting()
 PAPER = Setting(SHARED, pooling=MEAN, quantizer="kmeans")
 VOICE = Setting(LONG, pooling=MEAN)
-"""The settings of ``callbacks=mi_bound``, ``mi_bound_paper`` and ``mi_bound_voice``, with 32 clusters."""
+"""The settings of ``callbacks=mi_bound``, ``callbacks=paper`` and ``callbacks=voice``, with 32 clusters."""
 
 CHANGES: Mapping[str, Setting] = {
     "nothing: independent channels, 0.5 s, near, 32 canonical clusters": DEFAULT,

@@ -19,6 +19,7 @@ from lightning_mi.examples.model_selection.scores.grid import (
     settings,
 )
 from lightning_mi.examples.model_selection.scores.registry import score_names
+from lightning_mi.presets import PRESETS
 
 
 def test_every_setting_has_a_name_of_its_own():
@@ -39,22 +40,16 @@ def test_what_is_reported_is_scored():
     assert {*LOGGED, *LAYER_SCORES} <= score_names()
 
 
-@pytest.mark.parametrize(
-    ("name", "setting"), [("mi_bound", DEFAULT), ("mi_bound_paper", PAPER), ("mi_bound_voice", VOICE)]
-)
-def test_settings_of_the_callbacks_configs(name, setting):
-    """A config that is changed is no longer what the study has scored."""
-    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
-        config, default = (
-            compose("train", overrides=[f"callbacks={each}"]).callbacks.mi_bound for each in (name, "mi_bound")
-        )
-    assert config.num_clusters == setting.num_clusters
+@pytest.mark.parametrize(("name", "setting"), [("adjacent", DEFAULT), ("paper", PAPER), ("voice", VOICE)])
+def test_settings_of_the_callbacks_presets(name, setting):
+    """A preset that is changed is no longer what the study has scored."""
     arguments = dict(re.findall(r"(\w+)=([\w.]+)", setting.arguments))
-    # What None stands for is written out in some configs, and is the default of the grid.
-    usual = {"pooling": "boundary", "quantizer": "canonical", "channels": "independent"}
     changed = {
         key: f"{value:g}" if isinstance(value, float) else value
-        for key, value in config.items()
-        if value != default[key] and value != usual.get(key)
+        for key, value in PRESETS[name]._asdict().items()
+        if value != PRESETS["adjacent"]._asdict()[key]
     }
     assert changed == arguments
+    with initialize_config_module("lightning_mi.configs", version_base="1.3"):
+        config = compose("train", overrides=["callbacks=default"]).callbacks.mi_bound
+    assert config.num_clusters == setting.num_clusters
