@@ -111,6 +111,32 @@ class GroupScores:
             gain += sign * float(scores.totals.sum() / scores.counts.sum())
         return gain, clustered_stderr(influence, means, sizes)
 
+    def floored(self) -> GroupScores:
+        """Scores of 0 if their mean is below 0, as a bound that is floored there; else these."""
+        if float(self.totals.sum()) >= 0:
+            return self
+        return GroupScores(self.groups, torch.zeros_like(self.totals), self.counts, self.halves)
+
+    def minus(self, other: GroupScores) -> GroupScores:
+        """Scores whose mean is :meth:`gain_over`, of two estimates of the same rows.
+
+        Raises:
+            ValueError: If the groups or their numbers of rows differ.
+
+        Example:
+            >>> import torch
+            >>> ones = GroupScores.of_rows(torch.arange(10), torch.ones(10), middle=5)
+            >>> ones.minus(ones).totals.abs().max().item()
+            0.0
+        """
+        mine, theirs = self._named(other.groups), other._named(self.groups)
+        if len(mine.groups) < len(self.groups) or not torch.equal(mine.counts, theirs.counts):
+            raise ValueError(
+                f"`other` must be of the same rows, got {len(other.groups)} groups beside {len(self.groups)}, "
+                f"{len(mine.groups)} of them in both."
+            )
+        return GroupScores(mine.groups, mine.totals - theirs.totals, mine.counts, mine.halves)
+
     def _named(self, names: Tensor) -> GroupScores:
         """The scores of the groups that are among ``names``, sorted by name."""
         order = self.groups.argsort()

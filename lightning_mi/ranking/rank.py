@@ -17,10 +17,11 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 from lightning_mi.callback import MIBoundCallback
 from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.ranking.checkpoints import Checkpoint, UnreadableCheckpointError
 from lightning_mi.reporting.metric_names import metric_prefix
 from lightning_mi.reporting.plot_style import ellipsize
-from lightning_mi.validation.estimates import Key
+from lightning_mi.validation.estimates import DIFFERENCES, Key, difference
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")  # each new Trainer logs its devices and tips
 
@@ -33,14 +34,15 @@ class RankedModel:
         name: Name of the model, a key of ``models`` of :func:`rank_models`.
         bound: The callback's primary bound, in nats.
         stderr: Its standard error, in nats.
-        delta_to_best: The best model's bound minus this one, in nats: a paired difference, before either bound is
-            floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best; nan if the two models share
-            fewer than 2 utterances.
+        delta_to_best: The best model's score (see :class:`Ranking`) minus this one's, in nats: a paired difference,
+            before any bound is floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best; nan if the
+            two models share fewer than 2 utterances.
         delta_to_best_stderr: Standard error of that difference, in nats. It is often smaller than those of the two
             bounds, since the difficulty of an utterance cancels. 0 for the best.
         pairs: Number of pairs that the bound was estimated from.
         skipped: Number of utterances left out: too short, silent, or with NaN in this model's embeddings.
         estimates: Estimates by the names of layer and gap, the primary first.
+        content: ``content`` and its standard error, in nats, as the callback logs them; ``None`` without it.
     """
 
     name: str
@@ -51,6 +53,12 @@ class RankedModel:
     pairs: int
     skipped: int
     estimates: Mapping[Key, MIEstimate]
+    content: tuple[float, float] | None = None
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """What the model is ranked by and its standard error, in nats: ``content`` if there is one, else the bound."""
+        return self.content or (self.bound, self.stderr)
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,19 @@ class Ranking:
     """Result of :func:`rank_models`.
 
     Attributes:
-        models: Models with a bound, the highest first; equal bounds are sorted by their delta to the best.
+        models: Models with a bound, that of the highest score first; equal scores are sorted by their delta to the
+            best. The score is ``content`` with the gaps ``"same"`` and ``"far"``, as in ``preset="content"``, else
+            the bound.
         left_out: Reason why a model has no bound, by the name of the model.
     """
 
     models: tuple[RankedModel, ...]
     left_out: Mapping[str, str]
+
+    @property
+    def by(self) -> str:
+        """Name of the score: ``"content"`` or ``"bound"``."""
+        return "content" if self.models and self.models[0].content is not None else "bound"
 
 
 def rank_models(
@@ -179,6 +194,20 @@ class _Measured:
     def primary(self) -> MIEstimate:
         return next(iter(self.estimates.values()))
 
+    @property
+    def content(self) -> tuple[float, float] | None:
+        return difference(self.estimates, next(iter(self.estimates))[0], "content")
+
+    @property
+    def scores(self) -> GroupScores:
+        """Those of what the model is ranked by."""
+        layer = next(iter(self.estimates))[0]
+        same, far = (self.estimates.get((layer, gap)) for gap in DIFFERENCES["content"])
+        assert self.primary.scores is not None
+        if self.content is None or same is None or far is None or same.scores is None or far.scores is None:
+            return self.primary.scores
+        return same.scores.floored().minus(far.scores.floored())
+
 
 def _measure(
     model: Any,
@@ -219,11 +248,14 @@ def _measure(
 def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
     if not measured:
         return ()
-    best = max(measured, key=lambda name: measured[name].primary.bound)
+    def score(name: str) -> float:
+        return (measured[name].content or (measured[name].primary.bound,))[0]
+
+    best = max(measured, key=score)
     ranked = []
     for name, found in measured.items():
         primary = found.primary
-        gap, stderr = (0.0, 0.0) if name == best else _delta(measured[best].primary, primary)
+        gap, stderr = (0.0, 0.0) if name == best else _delta(measured[best].scores, found.scores)
         ranked.append(
             RankedModel(
                 name,
@@ -234,13 +266,14 @@ def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
                 primary.num_pairs,
                 found.skipped,
                 found.estimates,
+                found.content,
             )
         )
-    return tuple(sorted(ranked, key=lambda model: (model.name != best, -model.bound, model.delta_to_best)))
+    return tuple(sorted(ranked, key=lambda model: (model.name != best, -model.score[0], model.delta_to_best)))
 
 
-def _delta(best: MIEstimate, other: MIEstimate) -> tuple[float, float]:
-    """Paired difference of the bounds and its standard error, nan if they share fewer than 2 groups."""
+def _delta(best: GroupScores, other: GroupScores) -> tuple[float, float]:
+    """Paired difference of the scores and its standard error, nan if they share fewer than 2 groups."""
     try:
         return best.gain_over(other)
     except ValueError:  # too few shared utterances; the models still have ranks

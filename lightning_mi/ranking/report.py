@@ -55,15 +55,19 @@ def format_ranking(ranking: Ranking) -> str:
     if ranking.models:
         labels, folder = _labels([model.name for model in ranking.models])
         width = max(5, *(len(label) for label in labels))
-        lines.append(f"rank  {'model':<{width}}   bound ± stderr   delta to best ± stderr   pairs   skipped")
+        score = f"{ranking.by} ± stderr"
+        score_width = max(14, len(score))
+        lines.append(f"rank  {'model':<{width}}   {score:>{score_width}}   delta to best ± stderr   pairs   skipped")
         for rank, (label, model) in enumerate(zip(labels, ranking.models, strict=True), start=1):
             below = f"{model.delta_to_best:.3f} ± {model.delta_to_best_stderr:.3f}" if rank > 1 else ""
             lines.append(
-                f"{rank:>4}  {label:<{width}}   {f'{model.bound:.3f} ± {model.stderr:.3f}':>14}   {below:>19}   "
-                f"{model.pairs:>5}   {model.skipped:>7}"
+                f"{rank:>4}  {label:<{width}}   {'{:.3f} ± {:.3f}'.format(*model.score):>{score_width}}   "
+                f"{below:>19}   {model.pairs:>5}   {model.skipped:>7}"
             )
         if folder:
             lines.append(f"Models are in {folder}.")
+        if ranking.by == "content":
+            lines.append("Content: the bound of views of one moment minus that of distant moments, in nats.")
         lines.append(f"Bounds on mutual information in nats, {_ceiling(ranking.models)}.")
         lines += _notes(ranking.models)
         lines += _table_of_parts(ranking.models)
@@ -77,7 +81,8 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
     """Write the ranked models to a CSV file in full precision, one row a model, the best first.
 
     Columns: ``rank``, ``name``, ``bound``, ``stderr``, ``delta_to_best``, ``delta_to_best_stderr`` (nats),
-    ``pairs``, ``skipped``, ``ceiling`` (nats). If a model has several layers or gaps, also
+    ``pairs``, ``skipped``, ``ceiling`` (nats); if models are ranked by content, also ``content`` and
+    ``content_stderr`` (nats). If a model has several layers or gaps, also
     ``layers/<layer>/bound`` and ``gap_<gap>/bound`` with their ``stderr``, named as the callback logs them. A
     model that lacks a layer has empty cells there. Models that were left out have no row.
 
@@ -108,6 +113,8 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
         "skipped",
         "ceiling",
     ]
+    if ranking.by == "content":
+        columns += ["content", "content_stderr"]
     columns += [f"{part}/{what}" for part in parts for what in ("bound", "stderr")]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -116,6 +123,8 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
         for rank, model in enumerate(ranking.models, start=1):
             row: dict[str, Any] = {name: getattr(model, name) for name in columns[1:8]}
             row |= {"rank": rank, "ceiling": next(iter(model.estimates.values())).ceiling}
+            if ranking.by == "content":
+                row["content"], row["content_stderr"] = model.score
             for part, keys in parts.items():
                 estimate = next((model.estimates[key] for key in keys if key in model.estimates), None)
                 if estimate is not None:
@@ -165,14 +174,14 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
     if not ranking.models:
         raise ValueError("`ranking` must hold at least one ranked model to draw, got none. See its `left_out`.")
     with plain_style():
-        figure = _draw(ranking.models)
+        figure = _draw(ranking.models, ranking.by)
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path)
     return figure
 
 
-def _draw(models: Sequence[RankedModel]) -> Figure:
+def _draw(models: Sequence[RankedModel], by: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     labels, folder = _labels([model.name for model in models])
@@ -184,9 +193,9 @@ def _draw(models: Sequence[RankedModel]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     style: dict[str, Any] = {"linestyle": "", "markersize": 6, "capsize": 3, "elinewidth": 1.2}
     left.errorbar(
-        [model.bound for model in models],
+        [model.score[0] for model in models],
         rows,
-        xerr=[2 * model.stderr for model in models],
+        xerr=[2 * model.score[1] for model in models],
         marker="o",
         color=BLUE,
         **style,
@@ -203,10 +212,12 @@ def _draw(models: Sequence[RankedModel]) -> Figure:
         axes.axvline(0, color="0.4", linestyle=":", linewidth=1)
     left.set_yticks(rows, labels)
     left.set_ylim(len(models) - 0.5, -0.5)
-    left.set_xlim(left=-0.03 * left.get_xlim()[1])  # the marker of a bound of 0 is not cut
+    if by == "bound":
+        left.set_xlim(left=-0.03 * left.get_xlim()[1])  # the marker of a bound of 0 is not cut
     if not any(model.delta_to_best_stderr > 0 for model in models):  # the best alone, or only nan
         right.set_xlim(-0.1, 1)
-    left.set_xlabel("mutual information of two segments,\nlower bound ± 2 standard errors (nats)")
+    quantity = "mutual information of two segments,\nlower bound" if by == "bound" else "content (same minus far),\ndifference of bounds"
+    left.set_xlabel(f"{quantity} ± 2 standard errors (nats)")
     right.set_xlabel("delta to best (paired),\n± 2 standard errors (nats)")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)

@@ -85,6 +85,8 @@ class Findings:
 def difference(estimates: Mapping[Key, MIEstimate], layer: str, name: str) -> tuple[float, float] | None:
     """A paired difference of a layer's bounds and its standard error, in nats; ``None`` if it lacks one of them.
 
+    Each bound is floored at 0 before: what a probe scores below the marginal is no information that is missing.
+
     Args:
         estimates: By the names of layer and gap.
         layer: Name of the layer.
@@ -102,7 +104,7 @@ def difference(estimates: Mapping[Key, MIEstimate], layer: str, name: str) -> tu
     first, second = (estimates.get((layer, gap)) for gap in DIFFERENCES[name])
     if first is None or second is None or first.scores is None or second.scores is None:
         return None
-    return first.scores.gain_over(second.scores)
+    return first.scores.floored().gain_over(second.scores.floored())
 
 
 class SharedWork:

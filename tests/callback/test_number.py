@@ -10,7 +10,7 @@ from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from tests.helpers.models import TinySpeechModel, loader
 from tests.helpers.run_callback import PAPER, mi_callback, validate
-from tests.helpers.speech import SAMPLE_RATE, chords, utterances
+from tests.helpers.speech import SAMPLE_RATE, chords, syllables, utterances
 
 
 @pytest.mark.parametrize("setting", ["the defaults", "the paper's"])
@@ -67,6 +67,57 @@ def test_several_gaps_in_one_pass():
     alone, _ = validate(module, loader(x), gap_seconds="far")
     assert logged["val/mi_bound"] == pytest.approx(alone["val/mi_bound"], abs=1e-5)
     assert not any("gap_" in name or "local" in name for name in alone)
+
+
+def test_content_is_what_views_of_one_moment_share_and_distant_ones_do_not():
+    """The whole path of the preset, written out: views at speeds of their own, centre frames, paired differences."""
+    module, x = TinySpeechModel(), syllables(200)
+    one = MIBoundCallback("content", num_clusters=8, sample_rate=SAMPLE_RATE, layers=["rnn", "head"], embed=_head)
+    logged, warned = validate(module, loader(x), callback=one)
+    views = SegmentSampler(
+        0.5, parse_gaps(["same", "far"]), SAMPLE_RATE, seed=0, channels="independent", speed=1.3
+    )(Waveforms(x, torch.full((200,), x.shape[1])))
+    assert views.samples.shape == (200, 3, SAMPLE_RATE // 2)
+    for layer in ("rnn", "head"):
+        with torch.no_grad():
+            frames = torch.stack([module(three) for three in views.samples])
+            if layer == "head":
+                frames = module.head(frames)
+        z = frames[:, :, frames.shape[2] // 2]
+        same, far = (
+            mi_bound(z[:, 0], z[:, partner], 8, groups=views.groups, quantizer="canonical") for partner in (1, 2)
+        )
+        content, stderr = same.scores.floored().gain_over(far.scores.floored())
+        assert logged[f"mi_bound/layers/{layer}/bound"] == pytest.approx(same.bound, abs=4e-2)
+        assert logged[f"mi_bound/layers/{layer}/content"] == pytest.approx(content, abs=6e-2)
+        assert logged[f"mi_bound/layers/{layer}/content_stderr"] == pytest.approx(stderr, abs=2e-2)
+    assert logged["mi_bound/content"] == logged["mi_bound/layers/head/content"]
+    assert logged["val/mi_bound"] == logged["mi_bound/gap_same/bound"] > 0.3
+    assert not warned
+
+
+def test_best_layer_of_views_is_that_of_the_highest_content():
+    module, x = TinySpeechModel(), syllables(200)
+    logged, _ = validate(
+        module,
+        loader(x),
+        callback=MIBoundCallback(
+            "content",
+            num_clusters=8,
+            sample_rate=SAMPLE_RATE,
+            layers=["rnn", "head"],
+            embed=_head,
+            primary_layer="best",
+        ),
+    )
+    contents = {layer: logged[f"mi_bound/layers/{layer}/content"] for layer in ("rnn", "head")}
+    best = max(contents, key=contents.get)
+    assert logged["mi_bound/content"] == contents[best]
+    assert logged["val/mi_bound"] == logged[f"mi_bound/layers/{best}/bound"]
+
+
+def _head(module, x):
+    return module.head(module(x))
 
 
 def test_several_pairs_an_utterance():

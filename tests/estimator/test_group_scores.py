@@ -127,3 +127,24 @@ def test_state_gives_the_same_gain_and_17_bytes_a_group():
     assert file.tell() < 17 * 4096 + 3000
     file.seek(0)
     assert other.gain_over(GroupScores.from_state(torch.load(file, weights_only=True))) == other.gain_over(compact)
+
+
+def test_the_difference_of_scores_is_scored_like_any_other():
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(300) // 3
+    first, second = (GroupScores.of_rows(groups, torch.randn(300, generator=generator), 150) for _ in range(2))
+    difference = first.minus(second)
+    gain, stderr = first.gain_over(second)
+    assert float(difference.totals.sum() / difference.counts.sum()) == pytest.approx(gain)
+    assert difference.stderr() == pytest.approx(stderr)
+    other = GroupScores.of_rows(groups[:290], torch.ones(290), 150)
+    with pytest.raises(ValueError, match="same rows, got 97 groups beside 100"):
+        first.minus(other)
+
+
+def test_scores_below_0_are_floored_as_the_bound_is():
+    below = GroupScores.of_rows(torch.arange(10), -torch.arange(10.0), 5)
+    above = GroupScores.of_rows(torch.arange(10), torch.arange(10.0), 5)
+    assert above.floored() is above
+    assert below.floored().totals.abs().max() == 0
+    assert below.floored().counts.equal(below.counts)

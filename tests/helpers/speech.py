@@ -30,6 +30,16 @@ def chords(count: int, seconds: float = 1.2, seed: int = 0) -> Tensor:
     return tones.sum(dim=1) + 0.3 * torch.randn(count, len(time), generator=generator)
 
 
+def syllables(count: int, seconds: float = 3.0, seed: int = 0) -> Tensor:
+    """``(count, T)``: every 0.4 s one of four tones, whose frequencies no speed up to 1.3 confuses, in noise."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    hertz = torch.tensor([25.0, 60.0, 140.0, 330.0])
+    place = (time / 0.4 + torch.rand(count, 1, generator=generator)).long()
+    tones = torch.randint(4, (count, int(place.max()) + 1), generator=generator).gather(1, place)
+    return torch.sin(2 * math.pi * hertz[tones] * time) + 0.05 * torch.randn(tones.shape, generator=generator)
+
+
 def copies(x: Tensor, gain: float = 0.4, noise_db: float = -40.0, seed: int = 9) -> Tensor:
     """In another gain, with noise of that level."""
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))

@@ -11,7 +11,7 @@ from lightning_mi import MIBoundCallback, mi_bound
 from tests.helpers.distributed import in_processes
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
 from tests.helpers.run_callback import callback_warnings
-from tests.helpers.speech import SAMPLE_RATE, chords, copies, utterances
+from tests.helpers.speech import SAMPLE_RATE, chords, copies, syllables, utterances
 
 
 def rank():
@@ -72,6 +72,7 @@ CASES = {
     "a process without a usable utterance": (lambda: with_short_ones(utterances(200)), {}),
     "feature sequences": (lambda: utterances(101).unfold(1, 50, 50), {"time_dim": 1, "sample_rate": 20}),
     "channels of their own": (lambda: utterances(101), {"channels": "independent"}),
+    "views": (lambda: syllables(101), {"preset": "content", "num_clusters": 4}),
     "near copies, of which the null tells": (
         lambda: torch.cat([chords(200, seed=2), copies(chords(200, seed=2))]),
         {"num_clusters": 16},

@@ -198,6 +198,7 @@ MATRIX = {
             "batch_to_waveforms": lambda x: x.unfold(1, 50, 50),
         }
     },
+    "views": {"arguments": {"preset": "content", "segment_seconds": 0.2}},
     "layers, gaps and pairs": {
         "arguments": {
             "layers": ["rnn", "out"],

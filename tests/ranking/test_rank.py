@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import lightning.pytorch as pl
 import pytest
@@ -14,11 +15,12 @@ from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.embedding.pooling import pool
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
+from lightning_mi.ranking.rank import rank_models
 from lightning_mi.ranking.report import format_ranking, plot_ranking
 from tests.helpers.library_models import SMALL_WAV2VEC2, transformers_config
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
 from tests.helpers.run_callback import PAPER
-from tests.helpers.speech import SAMPLE_RATE, utterances
+from tests.helpers.speech import SAMPLE_RATE, syllables, utterances
 from tests.ranking.models import COUNT, rank, three_models
 
 
@@ -58,6 +60,39 @@ def test_the_delta_to_best_is_the_gain_of_the_best():
     assert (other.delta_to_best, other.delta_to_best_stderr) == estimates[best.name].gain_over(
         estimates[other.name]
     )
+
+
+def test_views_are_ranked_by_content():
+    """Of a model that keeps what lasts for all of an utterance, and one that keeps what is heard at the moment."""
+    x = syllables(COUNT)
+    lasting = torch.arange(COUNT) % 8
+    x = x + torch.sin(2 * math.pi * 3 * (1 + lasting[:, None]) * torch.arange(x.shape[1]) / SAMPLE_RATE)
+
+    def spectrum(low, high):
+        def embed(x):
+            return torch.fft.rfft(x.unfold(1, 100, 50), dim=2).abs().add(0.1).log()[:, :, low:high]
+
+        return embed
+
+    models = {"all": spectrum(0, 3), "moment": spectrum(2, 50)}
+    callback = partial(MIBoundCallback, "content", num_clusters=8, sample_rate=SAMPLE_RATE)
+    ranking = rank_models(models, loader(x), callback, quiet_trainer, progress_bar=False)
+    assert ranking.by == "content"
+    assert [model.name for model in ranking.models] == ["moment", "all"]
+    assert ranking.models[0].bound < ranking.models[1].bound
+    contents = []
+    for model in ranking.models:
+        same, far = (model.estimates["output", gap] for gap in ("same", "far"))
+        assert model.content == model.score
+        assert model.content[0] == pytest.approx(same.bound - far.bound, abs=1e-6)  # one is floored at 0
+        contents.append(same.scores.floored().minus(far.scores.floored()))
+    best, other = ranking.models
+    assert other.delta_to_best == pytest.approx(best.score[0] - other.score[0], abs=1e-6)
+    assert (other.delta_to_best, other.delta_to_best_stderr) == contents[0].gain_over(contents[1])
+    text = format_ranking(ranking)
+    assert "content ± stderr" in text.splitlines()[0]
+    assert f"{best.score[0]:.3f} ± {best.score[1]:.3f}" in text.splitlines()[1]
+    assert "content" in plot_ranking(ranking).axes[0].get_xlabel()
 
 
 def test_the_same_pairs_for_all_whatever_the_order_of_the_data(ranking):
