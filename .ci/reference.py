@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import json
 import re
 import sys
 import types
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_mi import MIBoundCallback
+from lightning_mi.presets import PRESETS, Preset
 from lightning_mi.reporting.metric_names import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +83,15 @@ def argument_table() -> str:
     return table_of(("argument", "default", "type", "meaning"), rows)
 
 
+def preset_table() -> str:
+    """What each preset stands for."""
+    rows = []
+    for name, preset in PRESETS.items():
+        values = [list(value) if isinstance(value, tuple) else value for value in preset]
+        rows.append((f"`{shown(name)}`", *(f"`{json.dumps(value)}`" for value in values)))
+    return table_of(("preset", *(f"`{field}`" for field in Preset._fields)), rows)
+
+
 def metric_table() -> str:
     """Every name that is logged."""
     rows = [(f"`{metric.name}`", metric.unit, metric.meaning) for metric in METRICS]
@@ -90,6 +101,7 @@ def metric_table() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "modules": module_table,
     "arguments": argument_table,
+    "presets": preset_table,
     "logged names": metric_table,
 }
 

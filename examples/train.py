@@ -5,7 +5,8 @@
     python examples/train.py callbacks=content
     python examples/train.py -m model=hubert,apc seed=0,1,2
 
-Returns the score of the chosen checkpoint, e.g. the highest ``val/mi_bound``, so that a Hydra sweeper can maximise it.
+Returns the score of the chosen checkpoint, e.g. the highest ``val/mi_bound``, so that a Hydra sweeper can maximise
+it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ def main(config: DictConfig) -> float | None:
 
 
 def report(trainer: pl.Trainer, bound: MIBoundCallback, figure: str) -> float | None:
-    """Print what the run has measured; the score of its chosen checkpoint in nats, else its highest bound, ``None`` if
-    there is none."""
+    """Print what the run has measured.
+
+    Returns:
+        The score of its chosen checkpoint in nats, else its highest bound; ``None`` if there is none.
+    """
     if not len(bound.history):
         return None
     chosen = chosen_checkpoint(trainer, bound.arguments.log_name)
@@ -62,9 +66,10 @@ def chosen_checkpoint(trainer: pl.Trainer, log_name: str) -> ModelCheckpoint | N
     """The callback that has kept a checkpoint by the bound or by a difference of bounds."""
     prefix = log_name.split("/")[-1]
     for each in trainer.checkpoint_callbacks:
-        if isinstance(each, ModelCheckpoint) and each.best_model_path and each.monitor is not None:
-            if each.monitor == log_name or each.monitor.startswith(f"{prefix}/"):
-                return each
+        monitor = getattr(each, "monitor", None) or ""
+        ours = monitor == log_name or monitor.startswith(f"{prefix}/")
+        if ours and isinstance(each, ModelCheckpoint) and each.best_model_path:
+            return each
     return None
 
 

@@ -161,7 +161,8 @@ class Arguments:
             raise TypeError(f"`batch_to_waveforms` must be callable, got {self.batch_to_waveforms!r}.")
         if not isinstance(self.log_name, str) or self.log_name.split("/")[-1] == "":
             raise ValueError(
-                f"`log_name` must be the name of a metric, got {self.log_name!r}. Take one that does not end in '/'."
+                f"`log_name` must be the name of a metric, got {self.log_name!r}. Take one that does not end in "
+                "'/'."
             )
         if self.layout.time_dim is not None and self.channels != "shared":
             raise ValueError(
@@ -197,8 +198,8 @@ class Arguments:
             )
         if self.speed == 1 and self.channels == "shared" and any(gap.name == "same" for gap in self.gaps):
             raise ValueError(
-                "`gap_seconds=\"same\"` compares two views of one moment, which are equal with `speed=1` and "
-                "`channels=\"shared\"`. Take `speed=1.3` or `channels=\"independent\"`; feature sequences "
+                '`gap_seconds="same"` compares two views of one moment, which are equal with `speed=1` and '
+                '`channels="shared"`. Take `speed=1.3` or `channels="independent"`; feature sequences '
                 "(`time_dim`) have no views."
             )
 

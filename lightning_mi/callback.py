@@ -75,10 +75,10 @@ class MIBoundCallback(Callback):
             each.
         max_pairs: Maximum number of pairs. If there are more, first pairs of all utterances come first.
         segment_seconds: Length of a segment, in seconds. ``None``: by the preset.
-        gap_seconds: Where the second segment lies. A distance from the end of the first: seconds, ``"near"`` (0) or
-            ``"far"`` (random, at least half a second). Or another view of the first: ``"same"`` (of the same
-            moment) or ``"later"`` (80 ms later). Or a list of these: each has its own bound, and the first is the
-            primary one. ``None``: by the preset.
+        gap_seconds: Where the second segment lies. A distance from the end of the first: seconds, ``"near"`` (0)
+            or ``"far"`` (random, at least half a second). Or another view: ``"same"`` (of the same moment) or
+            ``"later"`` (80 ms later). Or a list of these: each has its own bound, and the first is the primary
+            one. ``None``: by the preset.
         sample_rate: Sampling rate of the validation waveforms in Hz; with ``time_dim`` the frames a second, such
             as 31.25. Segments and gaps are rounded to whole samples (frames).
         layers: Names or globs of submodules whose outputs are embedded, or ``"all"`` for the blocks of the

@@ -41,8 +41,8 @@ PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
         "paper": Preset(0.5, "near", 1.0, "shared", "mean", "kmeans"),
     }
 )
-"""By name. ``examples/model_selection`` and ``examples/public_encoders`` have the evidence; ``"paper"`` is the setting
-of Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833.
+"""By name. ``examples/model_selection`` and ``examples/public_encoders`` have the evidence; ``"paper"`` is that of
+Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833.
 
 Example:
     >>> PRESETS["voice"].pooling

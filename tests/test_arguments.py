@@ -130,7 +130,11 @@ def test_record_cannot_be_changed():
     ("arguments", "error", "message"),
     [
         ({"preset": 64}, TypeError, "`preset` must be the name of a preset, got 64. Write `num_clusters=64`"),
-        ({"preset": "phones"}, ValueError, "`preset` must be one of 'adjacent', 'content', 'voice', 'paper', got 'ph"),
+        (
+            {"preset": "phones"},
+            ValueError,
+            "`preset` must be one of 'adjacent', 'content', 'voice', 'paper', got 'ph",
+        ),
         ({"speed": 0.8}, ValueError, "`speed` must be at least 1 .*got 0.8"),
         ({"speed": "fast"}, TypeError, "`speed` must be a"),
         ({"speed": 1.2, "time_dim": 1}, ValueError, "`speed=1.2` plays waveforms, got feature sequences"),

@@ -41,7 +41,7 @@ class Gap:
     is_view: bool = False
 
     def offset(self, extent: int, sample_rate: float) -> int:
-        """From the anchor's start to the partner's, or its minimum, in samples; segments take ``extent`` samples."""
+        """Samples from the anchor's start to the partner's, or their minimum; a segment takes ``extent``."""
         samples = self.seconds * sample_rate
         # "At least" half a second is a promise.
         return (0 if self.is_view else extent) + (math.ceil(samples) if self.random else round(samples))

@@ -1,4 +1,4 @@
-"""Random speeds: every segment is played faster or slower about its centre, so that pitch, formants and tempo move."""
+"""Random speeds: every segment is played faster or slower about its centre, so pitch, formants and tempo move."""
 
 from __future__ import annotations
 

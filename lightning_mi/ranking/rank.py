@@ -34,9 +34,9 @@ class RankedModel:
         name: Name of the model, a key of ``models`` of :func:`rank_models`.
         bound: The callback's primary bound, in nats.
         stderr: Its standard error, in nats.
-        delta_to_best: The best model's score (see :class:`Ranking`) minus this one's, in nats: a paired difference,
-            before any bound is floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best; nan if the
-            two models share fewer than 2 utterances.
+        delta_to_best: The best model's score (see :class:`Ranking`) minus this one's, in nats: a paired
+            difference, before a bound is floored at 0 (:meth:`lightning_mi.MIEstimate.gain_over`). 0 for the best;
+            nan if the two models share fewer than 2 utterances.
         delta_to_best_stderr: Standard error of that difference, in nats. It is often smaller than those of the two
             bounds, since the difficulty of an utterance cancels. 0 for the best.
         pairs: Number of pairs that the bound was estimated from.
@@ -57,7 +57,8 @@ class RankedModel:
 
     @property
     def score(self) -> tuple[float, float]:
-        """What the model is ranked by and its standard error, in nats: ``content`` if there is one, else the bound."""
+        """What the model is ranked by and its standard error, in nats: ``content`` if there is any, else the
+        bound."""
         return self.content or (self.bound, self.stderr)
 
 
@@ -248,6 +249,7 @@ def _measure(
 def _sorted(measured: Mapping[str, _Measured]) -> tuple[RankedModel, ...]:
     if not measured:
         return ()
+
     def score(name: str) -> float:
         return (measured[name].content or (measured[name].primary.bound,))[0]
 

@@ -57,7 +57,9 @@ def format_ranking(ranking: Ranking) -> str:
         width = max(5, *(len(label) for label in labels))
         score = f"{ranking.by} ± stderr"
         score_width = max(14, len(score))
-        lines.append(f"rank  {'model':<{width}}   {score:>{score_width}}   delta to best ± stderr   pairs   skipped")
+        lines.append(
+            f"rank  {'model':<{width}}   {score:>{score_width}}   delta to best ± stderr   pairs   skipped"
+        )
         for rank, (label, model) in enumerate(zip(labels, ranking.models, strict=True), start=1):
             below = f"{model.delta_to_best:.3f} ± {model.delta_to_best_stderr:.3f}" if rank > 1 else ""
             lines.append(
@@ -216,7 +218,9 @@ def _draw(models: Sequence[RankedModel], by: str) -> Figure:
         left.set_xlim(left=-0.03 * left.get_xlim()[1])  # the marker of a bound of 0 is not cut
     if not any(model.delta_to_best_stderr > 0 for model in models):  # the best alone, or only nan
         right.set_xlim(-0.1, 1)
-    quantity = "mutual information of two segments,\nlower bound" if by == "bound" else "content (same minus far),\ndifference of bounds"
+    quantity = "mutual information of two segments,\nlower bound"
+    if by == "content":
+        quantity = "content (same minus far),\ndifference of bounds"
     left.set_xlabel(f"{quantity} ± 2 standard errors (nats)")
     right.set_xlabel("delta to best (paired),\n± 2 standard errors (nats)")
     for axes in (left, right):

@@ -14,11 +14,10 @@ from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.reporting.metric_names import metric_prefix
 from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, difference
 
-
 _FEW_FRAMES = 2
 _NO_BOUND = (
-    "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained one "
-    "check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
+    "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained "
+    "one check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
 )
 _NO_DIFFERENCE = "what the first pair shares is also shared by distant segments, i.e. voice, language and room."
 
@@ -121,16 +120,16 @@ def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     if num_frames is None and arguments.pooling != "mean":
         yield Message(
             Topic.ONE_VECTOR,
-            f"gets one vector a segment, so `pooling={arguments.pooling!r}` changes nothing and the bound speaks of "
-            "whole segments, hence of voice and room more than of phones. For phones name a layer that has frames "
+            f"gets one vector a segment, so `pooling={arguments.pooling!r}` changes nothing and the bound speaks "
+            "of whole segments, hence of voice and room more than of phones. For phones name a layer that has frames "
             '(`layers`, `embed`); for speakers take `preset="voice"`.',
             is_warning=False,
         )
     elif num_frames is not None and num_frames <= _FEW_FRAMES:
         yield Message(
             Topic.FEW_FRAMES,
-            f"gets {num_frames} frame(s) from a segment of {arguments.segment_seconds:g} s: the encoder sees about as "
-            "much as the segment holds, or more, and the bound is that of an encoder without its usual context. "
+            f"gets {num_frames} frame(s) from a segment of {arguments.segment_seconds:g} s: the encoder sees about "
+            "as much as the segment holds, or more, and the bound is that of an encoder without its usual context. "
             "Raise `segment_seconds`.",
             is_warning=False,
         )

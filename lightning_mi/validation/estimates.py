@@ -21,8 +21,8 @@ Key = tuple[str, str]  # the names of a layer and of a gap, or of a layer and of
 K = TypeVar("K", bound=Hashable)
 
 DIFFERENCES = {"content": ("same", "far"), "near_minus_far": ("near", "far")}
-"""By the logged name, the gaps whose bounds are subtracted, pair by pair: what the first partner shares with the anchor
-and a distant one does not. A difference of two lower bounds, hence no bound."""
+"""By the logged name, the gaps whose bounds are subtracted, pair by pair: what the first partner shares with the
+anchor and a distant one does not. A difference of two lower bounds, hence no bound."""
 
 
 @dataclass(frozen=True)

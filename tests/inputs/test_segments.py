@@ -143,7 +143,9 @@ def test_views_of_one_moment_lie_where_they_should():
     assert (plain.lengths == 500).all()
 
 
-@pytest.mark.parametrize(("gaps", "shortest"), [("same", 650), ("later", 730), ("near", 1300), (["same", "far"], 1800)])
+@pytest.mark.parametrize(
+    ("gaps", "shortest"), [("same", 650), ("later", 730), ("near", 1300), (["same", "far"], 1800)]
+)
 def test_views_at_random_speeds_keep_their_centres(gaps, shortest):
     """A segment takes the room of 1.3 segments; what it holds is the utterance at its own speed."""
     moving = SegmentSampler(0.5, parse_gaps(gaps), RATE, seed=0, speed=1.3)
@@ -166,8 +168,8 @@ def test_views_at_random_speeds_keep_their_centres(gaps, shortest):
         for number in range(segments.samples.shape[1]):
             at = centres[row, number] + (inner - 249.5) * speeds[row, number]
             angles = 2 * torch.pi * torch.stack([0.011 * at, 0.0173 * at]) + float(segments.rows[row])
-            expected = torch.sin(angles).sum(dim=0)
-            assert (segments.samples[row, number, 100:400] - expected).abs().max() < 0.12  # centre and speed rounded
+            error = segments.samples[row, number, 100:400] - torch.sin(angles).sum(dim=0)
+            assert error.abs().max() < 0.12  # centre and speed are rounded
 
 
 def test_speed_changes_neither_keys_nor_the_choice_of_utterances():

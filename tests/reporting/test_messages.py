@@ -114,4 +114,5 @@ def test_a_bound_and_a_difference_of_0_are_told_once_each():
         ({("output", "same"): same}, []),
     ):
         told = list(messages_of(findings(estimates=estimates), Arguments(num_clusters=8)))
-        assert [message.text.startswith(start) for message, start in zip(told, said, strict=True)] == [True] * len(said)
+        assert len(told) == len(said)
+        assert all(message.text.startswith(start) for message, start in zip(told, said, strict=True))
