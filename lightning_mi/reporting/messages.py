@@ -121,15 +121,15 @@ def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         yield Message(
             Topic.ONE_VECTOR,
             f"gets one vector a segment, so `pooling={arguments.pooling!r}` changes nothing and the bound speaks "
-            "of whole segments, hence of voice and room more than of phones. For phones name a layer that has frames "
-            '(`layers`, `embed`); for speakers take `preset="voice"`.',
+            "of whole segments, hence of voice and room more than of phones. For phones name a layer that has "
+            'frames (`layers`, `embed`); for speakers take `preset="voice"`.',
             is_warning=False,
         )
     elif num_frames is not None and num_frames <= _FEW_FRAMES:
         yield Message(
             Topic.FEW_FRAMES,
-            f"gets {num_frames} frame(s) from a segment of {arguments.segment_seconds:g} s: the encoder sees about "
-            "as much as the segment holds, or more, and the bound is that of an encoder without its usual context. "
+            f"gets {num_frames} frame(s) from a segment of {arguments.segment_seconds:g} s: the encoder sees as "
+            "much as the segment holds, or more, and the bound is that of an encoder without its usual context. "
             "Raise `segment_seconds`.",
             is_warning=False,
         )
