@@ -123,7 +123,10 @@ def logged():
         max_epochs=2,
         callbacks=[
             MIBoundCallback(
-                num_clusters=2, gap_seconds=["near", "far"], layers=["first", "second"], labels={"who": "speaker"}
+                num_clusters=2,
+                gap_seconds=["near", "far", "same"],
+                layers=["first", "second"],
+                labels={"who": "speaker"},
             )
         ],
     )

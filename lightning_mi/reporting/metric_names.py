@@ -88,11 +88,15 @@ METRICS = (
     LoggedMetric("mi_bound/layers/<layer>/bound", "nats", "the bound of each layer, if `layers` is given"),
     LoggedMetric("mi_bound/layers/<layer>/stderr", "nats", "its standard error"),
     LoggedMetric(
-        "mi_bound/layers/<layer>/<difference>",
-        "nats",
-        "`content` or `near_minus_far` of each layer, if `layers` is given and `gap_seconds` has both distances",
+        "mi_bound/layers/<layer>/content", "nats", 'that of each layer, if `gap_seconds` has "same" and "far"'
     ),
-    LoggedMetric("mi_bound/layers/<layer>/<difference>_stderr", "nats", "its standard error"),
+    LoggedMetric("mi_bound/layers/<layer>/content_stderr", "nats", "its standard error"),
+    LoggedMetric(
+        "mi_bound/layers/<layer>/near_minus_far",
+        "nats",
+        'that of each layer, if `gap_seconds` has "near" and "far"',
+    ),
+    LoggedMetric("mi_bound/layers/<layer>/near_minus_far_stderr", "nats", "its standard error"),
     LoggedMetric(
         "mi_bound/labels/<labels>/bound",
         "nats",
