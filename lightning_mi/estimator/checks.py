@@ -76,8 +76,8 @@ def check_bool(name: str, value: bool) -> None:
 def check_seed(seed: int) -> None:
     """Raise unless ``seed`` is an int that torch's generators take, also doubled (each fold has its own)."""
     check_int("seed", seed)
-    if not -(2**62) <= seed < 2**62:
-        raise ValueError(f"`seed` must be from -2**62 to 2**62 - 1, got {seed}.")
+    if not -(2**62) <= seed < 2**63:
+        raise ValueError(f"`seed` must be from -2**62 to 2**63 - 1, got {seed}.")
 
 
 def check_positive_number(name: str, value: float, unit: str) -> None:

@@ -28,7 +28,7 @@ from lightning_mi.estimator import checks
         (lambda: checks.check_positive_int("k", True), TypeError, "`k` must be an int, got True"),
         (lambda: checks.check_int("seed", 1.0), TypeError, "`seed` must be an int, got 1.0"),
         (lambda: checks.check_seed(1.0), TypeError, "`seed` must be an int, got 1.0"),
-        (lambda: checks.check_seed(2**62), ValueError, "`seed` must be from"),
+        (lambda: checks.check_seed(2**63), ValueError, "`seed` must be from"),
         (
             lambda: checks.check_bool("null_control", "no"),
             TypeError,

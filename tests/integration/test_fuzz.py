@@ -126,8 +126,8 @@ def draw(seed):
     def mostly(usual, others, share=0.85):
         return chance.choice(usual if chance.random() < share else others)
 
-    gaps = ["near", "far", 0.1]
-    return {
+    gaps = ["near", "far", 0.1, "same", "later"]
+    case = {
         "seed": seed,
         "dim": chance.choice([1, 2, 8, 33]),
         "faults": [mostly(["none"], sorted(FAULTS), share=0.5) for _ in range(EPOCHS)],
@@ -139,11 +139,13 @@ def draw(seed):
         "seconds": mostly([1.0, 2.0], [0.25]),
         "callback": {
             "segment_seconds": mostly([0.1, 0.2], [0.005, 0.02, 0.7]),
-            "gap_seconds": mostly(gaps, [chance.sample(gaps, number) for number in (1, 2, 3)]),
+            "gap_seconds": mostly(gaps, [chance.sample(gaps, number) for number in (1, 2, 3, 5)]),
             "pairs_per_utterance": mostly([1], [3, 9]),
             "num_clusters": mostly([4, 7, 16], [1, 2, 200]),
             "max_pairs": mostly([90, 4096], [1, 6, 30]),
-            "pooling": chance.choice(["mean", "boundary"]),
+            "pooling": chance.choice(["mean", "boundary", "center"]),
+            "speed": mostly([1.0], [1.3, 3]),
+            "channels": mostly(["shared"], ["independent"], share=0.75),
             "layers": mostly([None], ["weight", ["weight"]]),
             "every_n_epochs": mostly([1], [2]),
             "seed": mostly([0], [-3, 2**62]),
@@ -154,6 +156,10 @@ def draw(seed):
             "accumulate_grad_batches": chance.choice([1, 2]),
         },
     }
+    arguments = case["callback"]
+    if arguments["speed"] == 1 and arguments["gap_seconds"] != 0.1 and "same" in arguments["gap_seconds"]:
+        arguments["channels"] = "independent"  # equal views are refused
+    return case
 
 
 def validation_batches(case):

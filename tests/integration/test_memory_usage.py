@@ -66,6 +66,8 @@ def validate(with_it, **arguments):
         ({"pairs_per_utterance": 8, "gap_seconds": 0.0, "channels": "shared"}, MAX_PAIRS, 12 * BATCH),
         # And with a hash of 8 bytes for every sample of noise.
         ({"pairs_per_utterance": 8, "gap_seconds": 0.0}, MAX_PAIRS, 24 * BATCH),
+        # Three embeddings a pair, and the positions at which a segment is read.
+        ({"preset": "content"}, 1.5 * MAX_PAIRS, 4 * BATCH),
     ],
 )
 def test_what_is_held_is_bounded_and_given_back(arguments, held, segments):
