@@ -145,7 +145,7 @@ def draw(seed):
             "max_pairs": mostly([90, 4096], [1, 6, 30]),
             "pooling": chance.choice(["mean", "boundary", "center"]),
             "speed": mostly([1.0], [1.3, 3]),
-            "channels": mostly(["shared"], ["independent"], share=0.75),
+            "channels": mostly(["shared"], ["independent"], share=0.85),
             "layers": mostly([None], ["weight", ["weight"]]),
             "every_n_epochs": mostly([1], [2]),
             "seed": mostly([0], [-3, 2**62]),
