@@ -24,22 +24,27 @@ def work_through(
 
     Args:
         items: The items.
-        make: Called once in each process, which has one copy of the speech.
+        make: Called once: the processes are forked afterwards and share one copy of the speech.
         config: Config of the zoo.
         unit: What an item is, for the progress bar.
 
     Raises:
-        ValueError: If ``config.processes`` is below 1.
+        ValueError: If ``config.processes`` is below 1, or above 1 and ``config.accelerator`` is not ``"cpu"``.
     """
     count = config.processes
     if count < 1:
         raise ValueError(f"processes={count}: expected at least 1")
+    if count > 1 and config.accelerator != "cpu":
+        raise ValueError(
+            f"processes={count}: expected 1 with accelerator={config.accelerator}, or accelerator=cpu"
+        )
+    prepare_process(config)
+    work = make(config)
     if count == 1:
-        prepare_process(config)
-        _show(map(make(config), items), items, unit)
+        _show(map(work, items), items, unit)
         return
     # The largest models stand last in the configs: what is begun last is what all the others wait for.
-    with ProcessPoolExecutor(count, get_context("spawn"), _prepare, (make, config)) as pool:
+    with ProcessPoolExecutor(count, get_context("fork"), _share, (work,)) as pool:
         _show(pool.map(_call, reversed(items)), items, unit)
 
 
@@ -48,10 +53,9 @@ def _show(results: Iterable[object], items: Sequence[Item], unit: str) -> None:
         pass
 
 
-def _prepare(make: Callable[[DictConfig], Callable[[Any], object]], config: DictConfig) -> None:
+def _share(work: Callable[[Any], object]) -> None:
     global _work
-    prepare_process(config)
-    _work = make(config)
+    _work = work
 
 
 def _call(item: Any) -> None:

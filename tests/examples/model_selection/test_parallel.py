@@ -33,3 +33,9 @@ def test_no_process_is_an_error(config):
     config.processes = 0
     with pytest.raises(ValueError, match="processes=0: expected at least 1"):
         work_through([1], makes_folders, config, unit="number")
+
+
+def test_processes_share_no_gpu(config):
+    config.processes, config.accelerator = 2, "auto"
+    with pytest.raises(ValueError, match="processes=2: expected 1 with accelerator=auto"):
+        work_through([1], makes_folders, config, unit="number")
