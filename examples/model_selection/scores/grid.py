@@ -27,6 +27,7 @@ from lightning_mi.examples.model_selection.scores.conditions import (
 from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, CENTER, MEAN
 
 CLUSTERS = 32
+_ROOM = {LONG: f"{LONG_SECONDS:g} s", VIEWS: "views"}
 _MINUS_FAR = {NEAR: "near_minus_far", SAME: "content"}
 
 
@@ -42,7 +43,7 @@ class Setting:
         quantizer: The callback's ``quantizer``.
         num_clusters: The callback's ``num_clusters``.
         probe: The callback's ``probe``.
-        among: Take only the pairs that have room for this condition too, LONG; empty: all.
+        among: Take only the pairs that have room for this condition too, LONG or VIEWS; empty: all.
     """
 
     condition: str = INDEPENDENT
@@ -67,7 +68,7 @@ class Setting:
             "channels": of_condition.get("channels", ""),
             "speed": of_condition.get("speed", ""),
         }
-        among = [f"pairs with room for {LONG_SECONDS:g} s"] if self.among else []
+        among = [f"pairs with room for {_ROOM[self.among]}"] if self.among else []
         return ", ".join([f"{name}={value}" for name, value in every.items() if value] + among)
 
     @property
@@ -144,6 +145,7 @@ def settings() -> Iterator[Setting]:
         for setting in CHANGES.values():
             yield replace(setting, pooling=pooling)
     yield PAPER
+    yield replace(DEFAULT, among=VIEWS)
     for setting in VIEW_CHANGES.values():
         yield setting
         yield replace(setting, partner=VIEW_LATER)

@@ -10,7 +10,14 @@ pytest.importorskip("torchaudio")
 from hydra import compose, initialize_config_module
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.examples.model_selection.scores.conditions import FAR, MOMENTS, SAME, VIEW_LATER, VIEW_SPEED
+from lightning_mi.examples.model_selection.scores.conditions import (
+    FAR,
+    MOMENTS,
+    SAME,
+    VIEW_LATER,
+    VIEW_SPEED,
+    VIEWS,
+)
 from lightning_mi.examples.model_selection.scores.grid import (
     CONTENT,
     DEFAULT,
@@ -18,6 +25,7 @@ from lightning_mi.examples.model_selection.scores.grid import (
     LOGGED,
     PAPER,
     VOICE,
+    Setting,
     settings,
 )
 from lightning_mi.examples.model_selection.scores.registry import score_names
@@ -38,6 +46,7 @@ def test_names_are_arguments_of_the_callback():
     assert DEFAULT.name == "mi_bound()"
     assert PAPER.minus_far == "near_minus_far(pooling=mean, quantizer=kmeans, channels=shared)"
     assert CONTENT.name == "mi_bound(gap_seconds=same, pooling=center, speed=1.3)"
+    assert Setting(among=VIEWS).name == "mi_bound(pairs with room for views)"
     assert VOICE.name == "mi_bound(segment_seconds=1, pooling=mean)"
 
 
