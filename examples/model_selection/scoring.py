@@ -12,10 +12,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
-from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from lightning_mi.examples.model_selection.corpora.base import SCORE
 from lightning_mi.examples.model_selection.corpora.data_module import ZooData
+from lightning_mi.examples.model_selection.parallel import work_through
 from lightning_mi.examples.model_selection.probes import accuracies
 from lightning_mi.examples.model_selection.scores.bounds import labelled_bounds
 from lightning_mi.examples.model_selection.scores.conditions import CONDITIONS, SHARED
@@ -26,7 +26,6 @@ from lightning_mi.examples.model_selection.zoo import (
     Checkpoint,
     corpora,
     device_of,
-    prepare_process,
     probe_speech,
     segment_cutter,
     trained,
@@ -40,15 +39,10 @@ def score_each(config: DictConfig, scorer: Callable[[DictConfig], Callable[[Chec
     Raises:
         FileNotFoundError: If there is none.
     """
-    prepare_process(config)
     checkpoints = list(trained(config))
     if not checkpoints:
         raise FileNotFoundError(f"folder={config.folder}: no checkpoints; run train.py with the same zoo first")
-    score = scorer(config)
-    if config.score.last_first:
-        checkpoints.reverse()
-    for checkpoint in tqdm(checkpoints, desc="checkpoints", unit="checkpoint", disable=None):
-        score(checkpoint)
+    work_through(checkpoints, scorer, config, unit="checkpoint")
     return len(checkpoints)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import lightning.pytorch as pl
+from omegaconf import DictConfig
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
+from lightning_mi.examples.model_selection.corpora.base import SCORE, TRAIN
 from lightning_mi.examples.model_selection.corpora.data_module import ZooData
-from lightning_mi.examples.model_selection.zoo import Run
+from lightning_mi.examples.model_selection.zoo import Run, corpora
 
 
 class CheckpointAtSteps(pl.Callback):
@@ -50,6 +53,26 @@ class CheckpointAtSteps(pl.Callback):
             partial = path.with_suffix(".partial")
             trainer.save_checkpoint(partial)
             partial.rename(path)
+
+
+class RunTrainer:
+    """Trains runs on the speech of a zoo.
+
+    Args:
+        config: Config of the zoo.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        speech = corpora(config)
+        self.speech = speech.recordings(TRAIN), speech.recordings(SCORE)
+
+    def __call__(self, run: Run) -> None:
+        """Train one run and say how long it took."""
+        start = time.perf_counter()
+        data = ZooData(*self.speech, self.config.batch_size, self.config.crop_seconds, run.noise)
+        train(run, data, self.config.accelerator)
+        tqdm.write(f"{run.name}: {len(run.steps)} checkpoints, {time.perf_counter() - start:.0f} s")
 
 
 def train(run: Run, data: ZooData, accelerator: str) -> None:

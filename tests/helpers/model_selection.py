@@ -21,6 +21,11 @@ def composed(*overrides):
         return compose("model_selection", overrides=list(overrides))
 
 
+def makes_folders(config):
+    """What to do with each item, for other processes too."""
+    return Path.mkdir
+
+
 def run_program(name, config):
     """The ``main`` of train.py, score.py, ..., without Hydra's command line."""
     spec = importlib.util.spec_from_file_location(f"{model_selection.__name__}.{name}", FOLDER / f"{name}.py")

@@ -13,7 +13,7 @@ import numpy as np
 from lightning_mi.examples.model_selection.analysis.statistics import Floats, choose, regret, spearman
 from lightning_mi.examples.model_selection.analysis.table import CHECKPOINTS, Results, in_common, read
 
-BOUNDS = ("mi_bound", "near_minus_far")
+BOUNDS = ("mi_bound", "near_minus_far", "content", "later_minus_far", "content_with_later")
 BASELINES = ("RankMe", "LiDAR", "alpha-ReQ", "clusters")
 FAMILIES = (*BOUNDS, *BASELINES)
 ANY_BASELINE = "any baseline"

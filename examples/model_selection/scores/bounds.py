@@ -1,8 +1,9 @@
-"""Bounds on mutual information: of every setting in the grid, near minus far, and with labels."""
+"""Bounds on mutual information: of every setting in the grid, less that of distant segments, and with labels."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 from lightning_mi import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.examples.model_selection.corpora.base import LANGUAGE, PHONE, SPEAKER
 from lightning_mi.examples.model_selection.probes import phone_at
-from lightning_mi.examples.model_selection.scores.conditions import ANCHOR, FAR, SHARED
-from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, MEAN, POOLINGS, Embedded
-from lightning_mi.examples.model_selection.scores.grid import DEFAULT, Setting, settings
+from lightning_mi.examples.model_selection.scores.conditions import ANCHOR, FAR, SHARED, VIEW_LATER
+from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, MEAN, Embedded
+from lightning_mi.examples.model_selection.scores.grid import VIEW_CHANGES, Setting, minus_far, settings
 from lightning_mi.examples.model_selection.scores.score import Score, Wanted
 from lightning_mi.examples.model_selection.scores.segments import Segments
 
@@ -21,19 +22,20 @@ _BEFORE_THE_END = 0.0125  # middle of the last frame's window, before the end of
 
 
 def bound_scores(embedded: Embedded, segments: Segments) -> Wanted:
-    """The bound in every setting of the grid, and near minus far with both poolings."""
+    """The bound in every setting of the grid, and differences from that of distant segments."""
     estimate = functools.cache(functools.partial(estimate_bound, embedded, segments))
 
     def bound(setting: Setting) -> Score:
         return Score(estimate(setting).bound, estimate(setting).stderr)
 
-    def difference(setting: Setting) -> Score:
-        return near_minus_far(estimate(setting), estimate(replace(setting, partner=FAR)))
+    def difference(*nearer: Setting) -> Score:
+        return above_far([estimate(setting) for setting in nearer], estimate(replace(nearer[0], partner=FAR)))
 
     wanted: Wanted = {setting.name: functools.partial(bound, setting) for setting in dict.fromkeys(settings())}
-    for pooling in POOLINGS:
-        setting = replace(DEFAULT, pooling=pooling)
-        wanted[setting.near_minus_far] = functools.partial(difference, setting)
+    for setting in minus_far():
+        wanted[setting.minus_far] = functools.partial(difference, setting)
+    for setting in VIEW_CHANGES.values():
+        wanted[setting.with_later] = functools.partial(difference, setting, replace(setting, partner=VIEW_LATER))
     return wanted
 
 
@@ -58,11 +60,21 @@ def estimate_bound(
     )
 
 
-def near_minus_far(near: MIEstimate, far: MIEstimate) -> Score:
-    """Difference of two bounds, pair by pair; it is not a bound."""
-    assert near.scores is not None
+def above_far(nearer: Sequence[MIEstimate], far: MIEstimate) -> Score:
+    """Sum of the differences of some bounds from that of distant segments, pair by pair; it is not a bound.
+
+    Every bound is floored at 0 before, as in :func:`lightning_mi.validation.estimates.difference`.
+    """
     assert far.scores is not None
-    return Score(*near.scores.gain_over(far.scores))
+    distant = far.scores.floored()
+    totals = torch.zeros_like(distant.totals)
+    for each in nearer:
+        assert each.scores is not None
+        assert torch.equal(each.scores.groups, distant.groups)
+        totals = totals + each.scores.floored().totals
+    return Score(
+        *replace(distant, totals=totals).gain_over(replace(distant, totals=len(nearer) * distant.totals))
+    )
 
 
 def labelled_bounds(embedded: Embedded, segments: Segments) -> dict[str, Score]:

@@ -12,9 +12,10 @@ from lightning_mi.embedding.outputs import frames_in_output
 from lightning_mi.examples.model_selection.scores.conditions import AGAIN, ANCHOR, CONDITIONS, SHARED
 from lightning_mi.examples.model_selection.scores.segments import Segments
 
-MEAN, BOUNDARY = "mean", "boundary"
-POOLINGS = (MEAN, BOUNDARY)
-"""The callback's ``pooling``: the mean over the segment, or its frame next to the border with its neighbour."""
+MEAN, BOUNDARY, CENTER = "mean", "boundary", "center"
+POOLINGS = (MEAN, BOUNDARY, CENTER)
+"""The callback's ``pooling``: the mean over the segment, its frame next to the border with its neighbour, or
+the one at its centre."""
 
 FRAMES_PER_ANCHOR = 4  # for the baselines that take frames
 _BATCH = 64
@@ -67,6 +68,7 @@ def embed(
             before = torch.tensor([segment in (ANCHOR, AGAIN) for segment in names])[None, :, None]
             pooled[name, MEAN].append(z.mean(dim=2))
             pooled[name, BOUNDARY].append(torch.where(before, z[:, :, -1], z[:, :, 0]))
+            pooled[name, CENTER].append(z[:, :, z.shape[2] // 2])
             if name == SHARED:
                 at = (torch.arange(FRAMES_PER_ANCHOR) + 0.5) / FRAMES_PER_ANCHOR * z.shape[2]
                 frames.append(z[:, names.index(ANCHOR)][:, at.long()])

@@ -8,17 +8,26 @@ pytest.importorskip("sklearn")
 
 from lightning_mi import labeled_mi_bound, mi_bound
 from lightning_mi.examples.data.utterances import Utterance
-from lightning_mi.examples.model_selection.scores.bounds import bound_scores, estimate_bound, labelled_bounds
+from lightning_mi.examples.model_selection.scores.bounds import (
+    above_far,
+    bound_scores,
+    estimate_bound,
+    labelled_bounds,
+)
 from lightning_mi.examples.model_selection.scores.conditions import (
+    ANCHOR,
     CONDITIONS,
     FAR,
     INDEPENDENT,
     LONG,
     NEAR,
+    SAME,
     SHARED,
+    VIEW_LATER,
+    VIEWS,
 )
-from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, MEAN, POOLINGS, Embedded
-from lightning_mi.examples.model_selection.scores.grid import DEFAULT, PAPER, Setting
+from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, CENTER, MEAN, POOLINGS, Embedded
+from lightning_mi.examples.model_selection.scores.grid import CONTENT, DEFAULT, PAPER, Setting
 from lightning_mi.examples.model_selection.scores.segments import Segments
 
 COUNT = 400
@@ -69,9 +78,26 @@ def test_pairs_with_room_are_the_rows_of_the_longer_condition(embedded, segments
 
 def test_near_minus_far_is_the_paired_difference(embedded, segments):
     near, far = (estimate_bound(embedded, segments, Setting(partner=name)) for name in (NEAR, FAR))
-    score = bound_scores(embedded, segments)[DEFAULT.near_minus_far]()
+    score = bound_scores(embedded, segments)[DEFAULT.minus_far]()
     assert score.value == pytest.approx(near.bound - far.bound, abs=1e-6)
     assert 0 < score.stderr < 1
+
+
+def test_content_is_same_minus_far_and_later_is_added(embedded, segments):
+    anchor, *others = (embedded.of(VIEWS, name, CENTER) for name in (ANCHOR, SAME, VIEW_LATER, FAR))
+    same, later, far = (mi_bound(anchor, other, 32, segments.groups, quantizer="canonical") for other in others)
+    wanted = bound_scores(embedded, segments)
+    assert wanted[CONTENT.name]().value == same.bound
+    content, late, both = (
+        wanted[name]()
+        for name in (CONTENT.minus_far, Setting(VIEWS, VIEW_LATER, CENTER).minus_far, CONTENT.with_later)
+    )
+    assert (content.value, content.stderr) == same.scores.gain_over(far.scores)
+    assert (late.value, late.stderr) == later.scores.gain_over(far.scores)
+    assert both.value == pytest.approx(content.value + late.value, abs=1e-12)
+    # The error of a sum of what depends on the same pairs.
+    assert abs(content.stderr - late.stderr) < both.stderr <= content.stderr + late.stderr
+    assert above_far([same, same], far).stderr == pytest.approx(2 * content.stderr)
 
 
 def test_labelled_bounds_are_those_of_the_utterances_labels(embedded, segments):

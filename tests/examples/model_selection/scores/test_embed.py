@@ -16,7 +16,13 @@ from lightning_mi.examples.model_selection.scores.conditions import (
     SHARED,
     SPEED,
 )
-from lightning_mi.examples.model_selection.scores.embed import BOUNDARY, FRAMES_PER_ANCHOR, MEAN, embed
+from lightning_mi.examples.model_selection.scores.embed import (
+    BOUNDARY,
+    CENTER,
+    FRAMES_PER_ANCHOR,
+    MEAN,
+    embed,
+)
 from lightning_mi.examples.model_selection.scores.segments import SegmentCutter
 
 
@@ -37,6 +43,7 @@ def test_means_and_frames_next_to_the_border(segments):
     torch.testing.assert_close(embedded.of(SHARED, ANCHOR, MEAN), anchors.mean(1))
     torch.testing.assert_close(embedded.of(SHARED, ANCHOR, BOUNDARY), anchors[:, -1])
     torch.testing.assert_close(embedded.of(SHARED, NEAR, BOUNDARY), nears[:, 0])
+    torch.testing.assert_close(embedded.of(SHARED, NEAR, CENTER), nears[:, 10])
     again = encode(segments.waveforms[SPEED][:, 1].float() / 32768)
     torch.testing.assert_close(embedded.of(SPEED, AGAIN, BOUNDARY), again[:, -1])
     assert embedded.frames.shape == (len(segments.groups), FRAMES_PER_ANCHOR, 400)
