@@ -51,7 +51,9 @@ class MIBoundCallback(Callback):
     :data:`lightning_mi.reporting.metric_names.METRICS` and in ``lightning_mi/README.md``.
 
     Which segments, and which pairs if there are more than ``max_pairs``, depends on the utterance's samples and
-    the seed alone, so a resumed run continues the same curve.
+    the seed alone, so a resumed run continues the same curve. If a model draws random numbers in eval mode, its
+    segments are encoded one at a time, each with numbers of its own, which are the same in any batch and on any
+    number of processes.
 
     Training is the same to the last bit with and without the callback: weights, buffers, modes, counters,
     gradients, the optimiser and all random generators are restored (see

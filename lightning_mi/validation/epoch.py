@@ -175,6 +175,7 @@ class ValidationEpoch:
             num_pairs=num_pairs,
             skipped=self._too_short + self._silent + self._non_finite,
             reasons=self._reasons(),
+            is_random=bool(self._forward.is_random),
         )
 
     def _synchronize(self) -> int:

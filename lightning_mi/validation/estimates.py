@@ -47,6 +47,7 @@ class Findings:
         num_pairs: Number of pairs that were used.
         skipped: Number of utterances that were left out.
         reasons: Why they were, as text.
+        is_random: Whether the model's embeddings depend on random numbers.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -57,6 +58,7 @@ class Findings:
     num_pairs: int
     skipped: int
     reasons: str
+    is_random: bool = False
 
     @property
     def primary(self) -> MIEstimate:
