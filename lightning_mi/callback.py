@@ -66,8 +66,8 @@ class MIBoundCallback(Callback):
 
     Args:
         num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, chosen at
-            the first validation of a run and kept. Lowered, with one warning, if there are fewer than 8 pairs for
-            each.
+            the first validation of a run. Lowered, with one warning, if there are fewer than 8 pairs for each. The
+            K of the first validation is kept for the run, resumed or not, down to 4 pairs for each.
         max_pairs: Maximum number of pairs. If there are more, first pairs of all utterances come first.
         segment_seconds: Length of a segment, in seconds.
         gap_seconds: Distance between the segments: seconds, ``"near"`` (0), ``"far"`` (random, at least half a
@@ -355,7 +355,7 @@ class MIBoundCallback(Callback):
             encoder,
             StrategyForward(trainer, pl_module, arguments.seed, shape),
             # Held for the run: a few pairs more or less must not change K, and with it the bound.
-            arguments.num_clusters or (self._state.num_clusters if _in_fit(trainer) else None),
+            self._state.num_clusters if _in_fit(trainer) else None,
             measure_input=due_input and can_measure,
             measure_null=due_null and can_measure,
         )

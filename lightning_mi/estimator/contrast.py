@@ -16,8 +16,8 @@ def contrast(probabilities: Tensor, classes: Tensor) -> Tensor:
     the multi-sample contrastive bound with q as its critic. For independent rows its expectation is at or below
     I(Z; C). If rows of a group depend on one another, it is at or below I(C; all rows of the group), and at or
     below I(Z; C) in the limit of many groups. By Gibbs' inequality it is at least the plug-in H(c) less the
-    cross-entropy of q on the same rows (equal if the mean of q is the share of each class), and by Jensen's at most
-    that H(c). It is 0 if q does not depend on z.
+    cross-entropy of q on the same rows (equal if the mean of q is the share of each class), and by Jensen's at
+    most that H(c). It is 0 if q does not depend on z.
 
     A row takes part in qbar too, so its score has a second term, whose mean is 0:
 
