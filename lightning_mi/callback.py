@@ -54,7 +54,9 @@ class MIBoundCallback(Callback):
     :data:`lightning_mi.reporting.metric_names.METRICS` and in ``lightning_mi/README.md``.
 
     Which segments, and which pairs if there are more than ``max_pairs``, depends on the utterance's samples and
-    the seed alone, so a resumed run continues the same curve.
+    the seed alone, so a resumed run continues the same curve. If a model draws random numbers in eval mode, its
+    segments are encoded one at a time, each with numbers of its own, which are the same in any batch and on any
+    number of processes.
 
     Training is the same to the last bit with and without the callback: weights, buffers, modes, counters,
     gradients, the optimiser and all random generators are restored (see
@@ -71,8 +73,8 @@ class MIBoundCallback(Callback):
             which may still be given: ``"adjacent"``, ``"content"`` (phones), ``"voice"`` (speakers) or
             ``"paper"``. ``None``: ``"adjacent"``, or ``"paper"`` with ``time_dim``.
         num_clusters: K of the k-means. ``None``: one for each 32 pairs, a power of two from 4 to 128, chosen at
-            the first validation of a run and kept. Lowered, with one warning, if there are fewer than 8 pairs for
-            each.
+            the first validation of a run. Lowered, with one warning, if there are fewer than 8 pairs for each. The
+            K of the first validation is kept for the run, resumed or not, down to 4 pairs for each.
         max_pairs: Maximum number of pairs. If there are more, first pairs of all utterances come first.
         segment_seconds: Length of a segment, in seconds. ``None``: by the preset.
         gap_seconds: Where the second segment lies. A distance from the end of the first: seconds, ``"near"`` (0)
@@ -371,7 +373,7 @@ class MIBoundCallback(Callback):
             encoder,
             StrategyForward(trainer, pl_module, arguments.seed, shape),
             # Held for the run: a few pairs more or less must not change K, and with it the bound.
-            arguments.num_clusters or (self._state.num_clusters if _in_fit(trainer) else None),
+            self._state.num_clusters if _in_fit(trainer) else None,
             measure_input=due_input and can_measure,
             measure_null=due_null and can_measure,
         )

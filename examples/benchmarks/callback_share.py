@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_mi import MIBoundCallback
-from lightning_mi.examples.models import HuBERTModule
 
 SAMPLE_RATE = 16_000
 
@@ -32,8 +31,12 @@ class Encoder(pl.LightningModule):
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        small = blocks < 12
-        self.model = HuBERTModule(num_layers=blocks).model.wav2vec2 if small else torchaudio.models.hubert_base()
+        if blocks < 12:
+            from lightning_mi.examples.models import HuBERTModule  # which needs faiss
+
+            self.model = HuBERTModule(num_layers=blocks).model.wav2vec2
+        else:
+            self.model = torchaudio.models.hubert_base()
 
     def embed(self, waveforms: Tensor) -> Tensor:
         """What the callback calls, timed."""

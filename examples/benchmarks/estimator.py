@@ -3,6 +3,7 @@
     python -m lightning_mi.examples.benchmarks.estimator                  # --quick: about two minutes on two cores
     python -m lightning_mi.examples.benchmarks.estimator --full           # up to a million pairs: an hour
     python -m lightning_mi.examples.benchmarks.estimator --device cuda    # and faiss against our own search
+    python -m lightning_mi.examples.benchmarks.estimator --tables quantizers layers  # some of the tables
     python -m lightning_mi.examples.benchmarks.estimator --torch-mist     # and torch-mist, if it is installed
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m ... --cpu-seconds   # on a shared machine
 
@@ -28,8 +29,9 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 from unittest.mock import patch
@@ -56,6 +58,9 @@ FULL = [
     (262_144, 256, 64),
     (1_048_576, 256, 64),
 ]
+QUANTIZER_SIZES = [(4096, 256, 64), (4096, 768, 128), (8192, 768, 128), (4096, 1280, 128), (1024, 2048, 32)]
+SEARCH_SIZES = [(4096, 768, 128), (65_536, 768, 128), (65_536, 256, 2048), (1_048_576, 64, 128)]
+TABLES = ("main", "layers", "quantizers", "search")
 LARGEST_FOR_SCIKIT_LEARN = 8192
 LARGEST_FOR_TORCH_MIST = 4096
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -205,33 +210,44 @@ def print_torch_mist(sizes: list[tuple[int, int, int]], rounds: int, device: tor
         )
 
 
+def call_all(works: Iterable[Callable[[], object]]) -> None:
+    """Call one after another."""
+    for work in works:
+        work()
+
+
 def print_layers(rounds: int, device: torch.device) -> None:
     """Twelve layers at once beside one."""
     num, dim, num_clusters = (4096, 768, 128) if device.type == "cuda" else (4096, 256, 64)
     z_a, z_b, _ = embeddings(num, dim)
     layers = [(z_a.to(device).roll(layer, 1), z_b.to(device).roll(layer, 1)) for layer in range(12)]
-    works: dict[str, Callable[[], object]] = {
-        "one": partial(mi_bound, *layers[0], num_clusters),
-        "twelve": lambda: [mi_bound(a, b, num_clusters) for a, b in layers],
-    }
-    medians = in_turns(works, rounds, device)
-    print(
-        f"N={num}, D={dim}, K={num_clusters}: one layer {medians['one']:.4f} s, "
-        f"12 layers {medians['twelve']:.4f} s"
-    )
+    names: tuple[QuantizerName, ...] = ("kmeans", "canonical")
+    for quantizer in names:
+        bounds = [partial(mi_bound, a, b, num_clusters, quantizer=quantizer) for a, b in layers]
+        works: dict[str, Callable[[], object]] = {
+            "one": bounds[0],
+            "twelve": partial(call_all, bounds),
+        }
+        medians = in_turns(works, rounds, device)
+        print(
+            f"N={num}, D={dim}, K={num_clusters}, {quantizer}: one layer {medians['one']:.4f} s, "
+            f"12 layers {medians['twelve']:.4f} s, ratio {medians['twelve'] / medians['one']:.1f}",
+            flush=True,
+        )
 
 
 def print_quantizers(rounds: int, device: torch.device) -> None:
-    """What the other quantisers cost beside plain k-means."""
-    for num, dim, num_clusters in ((2048, 64, 32), (4096, 256, 64), (4096, 768, 128)):
+    """What each quantiser costs, beside RankMe's singular values, and its bound."""
+    names = get_args(QuantizerName)
+    print(f"|    N |    D |    K | {' | '.join(f'{name:>9} s |   bound' for name in names)} | RankMe s |")
+    print(f"|------|------|------|{'-------------|---------|' * len(names)}----------|")
+    for num, dim, num_clusters in QUANTIZER_SIZES:
         z_a, z_b, _ = embeddings(num, dim)
         z_a, z_b = z_a.to(device), z_b.to(device)
-        works: dict[str, Callable[[], object]] = {
-            name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in get_args(QuantizerName)
-        }
-        medians = in_turns(works, rounds, device)
-        times = ", ".join(f"{name} {seconds:.4f} s" for name, seconds in medians.items())
-        print(f"N={num}, D={dim}, K={num_clusters}: {times}")
+        bounds = {name: partial(mi_bound, z_a, z_b, num_clusters, quantizer=name) for name in names}
+        medians = in_turns({**bounds, "RankMe": partial(torch.linalg.svdvals, z_a)}, rounds, device)
+        cells = " | ".join(f"{medians[name]:11.4f} | {bounds[name]().bound:7.3f}" for name in names)
+        print(f"| {num:4d} | {dim:4d} | {num_clusters:4d} | {cells} | {medians['RankMe']:8.4f} |", flush=True)
 
 
 def table_row(num: int, dim: int, num_clusters: int, rounds: int, device: torch.device) -> tuple[str, float]:
@@ -288,37 +304,29 @@ def k_means_by(search: Search, points: Tensor, num_clusters: int) -> None:
 
 
 def print_search(rounds: int, device: torch.device) -> None:
-    """On CUDA: the search for the nearest centre, and a whole k-means, by faiss, by our own lines and, if it is
-    installed, by flash-kmeans."""
-    try:
-        from flash_kmeans import batch_kmeans_Euclid  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        batch_kmeans_Euclid = None
-    print(
-        "|       N |    D |    K | faiss search s | our search s | k-means by faiss s | ours s | flash-kmeans s |"
-    )
-    for num, dim, num_clusters in [
-        (4096, 768, 128),
-        (65_536, 768, 128),
-        (65_536, 256, 2048),
-        (1_048_576, 64, 128),
-    ]:
+    """On CUDA: the search for the nearest centre and a whole k-means by our own lines and, where they are
+    installed, by faiss and by flash-kmeans."""
+    faiss = kmeans.faiss_on_gpu()
+    flash: Callable[..., object] | None = None
+    with contextlib.suppress(ImportError):
+        flash = import_module("flash_kmeans").batch_kmeans_Euclid
+    absent = [name for name, found in (("faiss", faiss), ("flash-kmeans", flash)) if not found]
+    print(f"not installed: {', '.join(absent) or 'nothing'}")
+    for num, dim, num_clusters in SEARCH_SIZES:
         points = torch.randn(num, dim, device=device)
         centroids = points[:num_clusters].clone()
-
         works: dict[str, Callable[[], object]] = {
-            "faiss": partial(kmeans.search, points, centroids),
-            "ours": partial(nearest, points, centroids),
-            "k-means, faiss": partial(k_means_by, kmeans.search, points, num_clusters),
-            "k-means, ours": partial(k_means_by, nearest, points, num_clusters),
+            "our search": partial(nearest, points, centroids),
+            "our k-means": partial(k_means_by, nearest, points, num_clusters),
         }
-        if batch_kmeans_Euclid is not None:
-            works["flash-kmeans"] = partial(
-                batch_kmeans_Euclid, points[None], n_clusters=num_clusters, tol=1e-4, verbose=False
-            )
+        if faiss:
+            works["faiss's search"] = partial(kmeans.search, points, centroids)
+            works["k-means by faiss's search"] = partial(k_means_by, kmeans.search, points, num_clusters)
+        if flash is not None:
+            works["flash-kmeans"] = partial(flash, points[None], n_clusters=num_clusters, tol=1e-4, verbose=False)
         medians = in_turns(works, rounds, device)
-        cells = " | ".join(f"{value:12.5f}" for value in medians.values())
-        print(f"| {num:7d} | {dim:4d} | {num_clusters:4d} | {cells} |", flush=True)
+        times = ", ".join(f"{name} {seconds:.5f} s" for name, seconds in medians.items())
+        print(f"N={num}, D={dim}, K={num_clusters}: {times}", flush=True)
 
 
 def main() -> None:
@@ -327,7 +335,8 @@ def main() -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="the small grid (the default)")
     size.add_argument("--full", action="store_true", help="the whole grid")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="which; all if left out")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; the search's table needs cuda")
     parser.add_argument("--rounds", type=int, default=5, help="calls of which the median is printed")
     parser.add_argument("--torch-mist", action="store_true", help="beside torch-mist's PQ, up to 4096 pairs")
     parser.add_argument("--cpu-seconds", action="store_true", help="of the process, for a shared machine")
@@ -339,12 +348,15 @@ def main() -> None:
     unit = "CPU seconds" if CPU_SECONDS else "wall-clock seconds"
     print(f"torch {torch.__version__}, {device} ({name}), {unit}, median of {arguments.rounds}; nats")
     with torch.inference_mode():
-        print_table(FULL if arguments.full else QUICK, arguments.rounds, device)
-        print_layers(arguments.rounds, device)
-        print_quantizers(arguments.rounds, device)
+        if "main" in arguments.tables:
+            print_table(FULL if arguments.full else QUICK, arguments.rounds, device)
+        if "layers" in arguments.tables:
+            print_layers(arguments.rounds, device)
+        if "quantizers" in arguments.tables:
+            print_quantizers(arguments.rounds, device)
         if arguments.torch_mist:
             print_torch_mist(QUICK, arguments.rounds, device)
-        if device.type == "cuda":
+        if "search" in arguments.tables and device.type == "cuda":
             print_search(arguments.rounds, device)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lightning_mi.embedding.randomness import Generator, OwnRandomness, global_generators, is_generator
 
 _LARGEST_TENSOR = 1 << 20  # elements; a larger tensor that is no buffer is a cache of activations, not a counter
 _LARGEST_CONTAINER = 10_000  # entries; what lies inside a larger one is data, not state
@@ -24,7 +23,7 @@ Restore = Callable[[], object]
 
 
 @contextmanager
-def isolated(module: nn.Module, seed: int) -> Iterator[None]:
+def isolated(module: nn.Module, seed: int) -> Iterator[OwnRandomness]:
     """Run the body in eval mode, uncompiled, without gradients, with its own random numbers, without side effects.
 
     On leaving, the training mode, the buffers and the plain attributes (counters, lists, cached tensors, random
@@ -38,7 +37,10 @@ def isolated(module: nn.Module, seed: int) -> Iterator[None]:
     Args:
         module: The module that the body runs.
         seed: Seed of the random numbers that the body sees: a model that draws masks or dropout even in eval mode
-            draws the same ones each time.
+            draws the same ones for the same seed. Generators among the module's attributes are seeded too.
+
+    Yields:
+        The generators, which tell whether the body has drawn from them.
 
     Example:
         >>> import torch
@@ -51,12 +53,14 @@ def isolated(module: nn.Module, seed: int) -> Iterator[None]:
     """
     submodules = list(module.modules())
     restores = [_remember_mode(submodule) for submodule in submodules]
-    restores += [restore for submodule in submodules for restore in _remember_state(submodule)]
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"), _own_randomness(_cuda_devices(module), seed):
+    generators = global_generators(_cuda_devices(module))
+    restores += [restore for submodule in submodules for restore in _remember_state(submodule, generators)]
+    randomness = OwnRandomness(generators, seed)
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), randomness.seeded():
         try:
             for submodule in submodules:
                 submodule.training = False
-            yield
+            yield randomness
         finally:
             for restore in restores:
                 restore()
@@ -75,7 +79,8 @@ def _remember_mode(module: nn.Module) -> Restore:
     return restore
 
 
-def _remember_state(module: nn.Module) -> Iterator[Restore]:
+def _remember_state(module: nn.Module, generators: list[Generator]) -> Iterator[Restore]:
+    """What restores the module; the random generators among its attributes are added to ``generators``."""
     if type(module).__module__.startswith(_SHARDING_LIBRARIES):
         return
     yield _remember_registries(module)
@@ -85,7 +90,7 @@ def _remember_state(module: nn.Module) -> Iterator[Restore]:
     yield _remember_attributes(module)
     for name, value in vars(module).items():
         if name not in _OWN_ATTRIBUTES:
-            yield from _remember(value)
+            yield from _remember(value, generators)
 
 
 def _remember_registries(module: nn.Module) -> Restore:
@@ -114,8 +119,9 @@ def _remember_attributes(module: nn.Module) -> Restore:
     return restore
 
 
-def _remember(value: Any, depth: int = 0) -> Iterator[Restore]:
-    """What restores the inside of ``value``, if the body could have changed it in place."""
+def _remember(value: Any, generators: list[Generator], depth: int = 0) -> Iterator[Restore]:
+    """What restores the inside of ``value``, if the body could have changed it in place; random generators are
+    added to ``generators``."""
     if type(value) is Tensor:
         if value.numel() <= _LARGEST_TENSOR:
             yield _remember_tensor(value)
@@ -123,15 +129,9 @@ def _remember(value: Any, depth: int = 0) -> Iterator[Restore]:
         yield _remember_container(value)
         if depth < _DEEPEST and len(value) <= _LARGEST_CONTAINER:
             for entry in value.values() if type(value) is dict else value:
-                yield from _remember(entry, depth + 1)
-    elif isinstance(value, torch.Generator):
-        yield partial(value.set_state, value.get_state())
-    elif isinstance(value, np.random.Generator):
-        yield partial(setattr, value.bit_generator, "state", value.bit_generator.state)
-    elif isinstance(value, np.random.RandomState):
-        yield partial(value.set_state, value.get_state())
-    elif isinstance(value, random.Random):
-        yield partial(value.setstate, value.getstate())
+                yield from _remember(entry, generators, depth + 1)
+    elif is_generator(value) and not any(value is known for known in generators):
+        generators.append(value)
 
 
 def _remember_tensor(x: Tensor) -> Restore:
@@ -182,23 +182,3 @@ def _same(now: Iterable[tuple[Any, Any]], before: list[tuple[Any, Any]]) -> bool
 
 def _cuda_devices(module: nn.Module) -> list[torch.device]:
     return sorted({p.device for p in module.parameters() if p.is_cuda}, key=lambda device: device.index)
-
-
-@contextmanager
-def _own_randomness(cuda_devices: list[torch.device], seed: int) -> Iterator[None]:
-    # numpy's legacy generator is the one that models draw from.
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    generators = [torch.default_generator]
-    generators += [torch.cuda.default_generators[device.index] for device in cuda_devices]
-    torch_states = [generator.get_state() for generator in generators]
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        for generator in generators:
-            generator.manual_seed(seed)
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        for generator, state in zip(generators, torch_states, strict=True):
-            generator.set_state(state)

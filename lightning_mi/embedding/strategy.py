@@ -1,4 +1,9 @@
-"""The forward call as the Trainer's strategy and precision want it, in lockstep among processes if it must be."""
+"""The forward call as the Trainer's strategy and precision want it, in lockstep among processes if it must be.
+
+Random numbers that a model draws in eval mode must not be common to the two segments of a pair, nor to the rows at
+one place of several batches: that would be counted as information. A generator serves a whole call, so a model
+whose embeddings depend on random numbers is called with one segment at a time, seeded by the segment's key.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,11 @@ from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.isolation import isolated
 from lightning_mi.embedding.lightning_packages import is_sharded
 from lightning_mi.failures import Failures
+from lightning_mi.hashing import mix
 from lightning_mi.inputs.segments import Segments
 
 _METHOD = "_lightning_mi_encode"
+_OTHER = 0x6F74686572  # another seed, to see whether the embeddings depend on it
 
 
 class StrategyForward:
@@ -34,12 +41,14 @@ class StrategyForward:
 
     Attributes:
         has_called: Whether the module has been called.
+        is_random: Whether its embeddings depend on random numbers; ``None`` if it has not drawn any.
     """
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, seed: int, segment_shape: torch.Size | None
     ) -> None:
         self.has_called = False
+        self.is_random: bool | None = None
         self._trainer = trainer
         self._module = module
         self._seed = seed
@@ -65,6 +74,10 @@ class StrategyForward:
         Otherwise no call holds more samples than the batch that the module has just been validated on, and the
         first exception is kept in ``failures``.
 
+        A call is seeded by the keys of its segments. If the module's embeddings depend on random numbers, each
+        segment has a call of its own, so what it draws depends neither on the batch nor on the number of
+        processes; in lockstep, where that cannot be, they depend on the batch that it is in.
+
         Args:
             encoder: What is called.
             segments: Segments of the batch; ``None`` if they could not be read.
@@ -78,12 +91,12 @@ class StrategyForward:
             self._segment_shape = segments.samples.shape[2:]
         if self.in_lockstep:
             if segments is None or len(segments.samples) == 0:
-                self._run(encoder, self._placeholder(failures))
+                self._run(encoder, self._placeholder(failures), self._seed)
             else:
-                yield segments, self._run(encoder, segments.samples)
+                yield segments, self._run(encoder, segments.samples, self._seeds(segments)[0])[0]
             return
         for part in segments.split() if segments is not None else []:
-            outputs = failures.attempt(partial(self._run, encoder, part.samples))
+            outputs = failures.attempt(partial(self._encode_part, encoder, part))
             if outputs is not None:
                 yield part, outputs
 
@@ -98,10 +111,39 @@ class StrategyForward:
             vars(self._module)[_METHOD] = call
             return strategy._forward_redirection(strategy.model, self._module, _METHOD, waveforms)
 
-    def _run(self, encoder: Encoder, samples: Tensor) -> dict[str, Any]:
+    def _encode_part(self, encoder: Encoder, segments: Segments) -> dict[str, Any]:
+        seeds = self._seeds(segments)
+        if self.is_random:
+            return self._run_one_by_one(encoder, segments.samples, seeds)
+        outputs, has_drawn = self._run(encoder, segments.samples, seeds[0])
+        if has_drawn and self.is_random is None:
+            # Many models draw and use it in training alone, for layer drop say.
+            again, _ = self._run(encoder, segments.samples, seeds[0] ^ _OTHER)
+            num_rows = segments.samples.shape[:2].numel()
+            self.is_random = _differ(encoder.frames(outputs, num_rows), encoder.frames(again, num_rows))
+            if self.is_random:
+                return self._run_one_by_one(encoder, segments.samples, seeds)
+        return outputs
+
+    def _run_one_by_one(self, encoder: Encoder, samples: Tensor, seeds: list[int]) -> dict[str, Any]:
+        rows = [
+            encoder.frames(self._run(encoder, row[None, None], seed)[0], 1)
+            for row, seed in zip(samples.flatten(0, 1), seeds, strict=True)
+        ]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _run(self, encoder: Encoder, samples: Tensor, seed: int) -> tuple[dict[str, Any], bool]:
+        """The outputs for ``samples`` ``(n, 1 + G, ...)``, and whether random numbers were drawn."""
         self.has_called = True
-        with isolated(self._module, self._seed):
-            return encoder.run(samples.flatten(0, 1), self)
+        with isolated(self._module, seed) as randomness:
+            outputs = encoder.run(samples.flatten(0, 1), self)
+            return outputs, randomness.was_drawn_from()
+
+    def _seeds(self, segments: Segments) -> list[int]:
+        """A seed for each row of ``segments.samples.flatten(0, 1)``, from its pair and its number in the pair."""
+        numbers = torch.arange(segments.samples.shape[1])
+        seeds: list[int] = mix(mix(segments.keys)[:, None] + numbers, self._seed).flatten().tolist()
+        return seeds
 
     def _placeholder(self, failures: Failures) -> Tensor:
         """One silent anchor ``(1, 1, S)`` without partners."""
@@ -110,3 +152,8 @@ class StrategyForward:
             raise failures.error  # the number of features is unknown, and a call with another would fail elsewhere
         module: Any = self._module
         return torch.zeros(1, 1, *self._segment_shape, device=module.device, dtype=module.dtype)
+
+
+def _differ(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
+    pairs = zip(some.values(), others.values(), strict=True)
+    return not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)

@@ -3,7 +3,9 @@
     I(Z_a; Z_b) >= I(Z_a; f(Z_b)) = H(c) - H(c | Z_a) >= H(c) - E[-log q(c | z_a)],    c = f(z_b)
 
 with f a k-means quantiser and q a linear probe (Liu, Yeh, Glass, "Revisiting Self-supervised Learning of
-Speech Representation from a Mutual Information Perspective", ICASSP 2024, arXiv:2401.08833).
+Speech Representation from a Mutual Information Perspective", ICASSP 2024, arXiv:2401.08833). H(c) and q's own
+shares of the clusters are measured on the scored rows alike (:mod:`lightning_mi.estimator.contrast`), which never
+lowers the bound and keeps it one.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from lightning_mi.estimator.checks import (
     check_positive_int,
     check_same_rows,
 )
+from lightning_mi.estimator.contrast import contrast
 from lightning_mi.estimator.cross_fit import CrossFit, check_clusters, cross_fit, order_rows
 from lightning_mi.estimator.estimate import MIEstimate
 from lightning_mi.estimator.folds import Fold
@@ -40,9 +43,10 @@ def mi_bound(
     """Lower bound on the mutual information of paired embeddings, in nats.
 
     The rows are cut into two halves of whole groups. K-means is fitted to ``z_b`` and a linear probe from
-    ``z_a`` to its clusters on one half, its settings chosen inside that half; the entropy and the
-    cross-entropy are measured on the other half. Then the halves swap roles and the two results are
-    averaged, so that every pair is scored, each by parts that have not seen its group.
+    ``z_a`` to its clusters on one half, its settings chosen inside that half; the other half is scored, each
+    pair by log q(c | z_a) less the log of the mean of q(c | z_a') over all pairs of that half. Then the halves
+    swap roles and the two results are averaged, so that every pair is scored, each by parts that have not seen
+    its group.
 
     Args:
         z_a: ``(N, D)`` floating-point, embeddings of the first segments.
@@ -67,7 +71,7 @@ def mi_bound(
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833, made held out (Barber and Agakov, "The IM algorithm",
-        NeurIPS 2003, for the second inequality).
+        NeurIPS 2003, for the second inequality); Poole et al., ICML 2019, for the mean over the scored pairs.
 
     Example:
         >>> import torch
@@ -98,7 +102,7 @@ def mi_bound(
             fitted, clusters = fit_quantizer(z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
             scored = fitted.assign(z_b[fold.score])
             q = PROBES[probe](z_a[fold.fit], clusters, num_clusters, fold.num_train)
-            return scored, q.log_prob(z_a[fold.score], scored)
+            return scored, contrast(q.probabilities(z_a[fold.score]), scored)
 
         return _bound(cross_fit(groups, num_clusters, score_fold))
 
@@ -153,14 +157,15 @@ def labeled_mi_bound(
 
         def score_fold(fold: Fold, number: int) -> tuple[Tensor, Tensor]:
             q = PROBES[probe](z[fold.fit], targets[fold.fit], num_classes, fold.num_train)
-            return targets[fold.score], q.log_prob(z[fold.score], targets[fold.score])
+            scored = targets[fold.score]
+            return scored, contrast(q.probabilities(z[fold.score]), scored)
 
         return _bound(cross_fit(groups, num_classes, score_fold))
 
 
 def _bound(fitted: CrossFit) -> MIEstimate:
-    """H(c) - E[-log q], where the scores are log q."""
-    entropy, cross_entropy = torch.stack([fitted.surprisal.mean(), -fitted.scores.mean()]).tolist()
-    scores = GroupScores.of_rows(fitted.groups, fitted.surprisal + fitted.scores, fitted.middle)
-    bound = max(0.0, entropy - cross_entropy)
-    return fitted.estimate(bound, entropy, min(cross_entropy, entropy), scores, scores.stderr())
+    """The mean of the scores, which are contrasts."""
+    entropy, mean = torch.stack([fitted.surprisal.mean(), fitted.scores.mean()]).tolist()
+    scores = GroupScores.of_rows(fitted.groups, fitted.scores, fitted.middle)
+    bound = min(max(0.0, mean), entropy)  # which it exceeds by rounding alone
+    return fitted.estimate(bound, entropy, entropy - bound, scores, scores.stderr())

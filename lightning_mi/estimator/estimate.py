@@ -16,8 +16,9 @@ class MIEstimate:
         stderr: Standard error of the bound over groups and over the two fits, see
             :func:`lightning_mi.estimator.group_scores.clustered_stderr`.
         entropy: H(c), the plug-in entropy of the clusters (or labels) on the scored rows.
-        cross_entropy: E[-log q(c | z)] of the probe on rows that it has not seen; the entropy itself if the probe
-            does worse than the marginal.
+        cross_entropy: E[-log q(c | z)] of the probe on rows that it has not seen, with q weighted by cluster so
+            that its mean over these rows is each cluster's share (:mod:`lightning_mi.estimator.contrast`); the
+            entropy itself if the probe does worse than the marginal.
         ceiling: log K, which no bound with K clusters (or classes) can exceed.
         num_clusters: K.
         active_clusters: How many of them occur among the scored rows (the mean of both halves, rounded).

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_mi.estimator.contrast import contrast
 from lightning_mi.estimator.lda import discriminant, moments
 from lightning_mi.estimator.linear_probe import LinearProbe, fit_probe
 from lightning_mi.estimator.scaling import RobustScaler
@@ -36,10 +37,10 @@ class FeatureProbe:
     scaler: RobustScaler
     expand: Callable[[Tensor], Tensor]
 
-    def log_prob(self, z: Tensor, targets: Tensor) -> Tensor:
-        """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
+    def probabilities(self, z: Tensor) -> Tensor:
+        """q(c | z) of every class given ``z`` ``(N, D)``: ``(N, K)``."""
         features = _features(self.scaler.squash(z), self.directions, self.offset, self.expand)
-        return self.linear.log_prob(features, targets)
+        return self.linear.probabilities(features)
 
 
 def fit_feature_probe(
@@ -67,9 +68,9 @@ def fit_feature_probe(
         >>> targets = (z.norm(dim=1) > 1.18).long()  # a circle: no line separates inside from outside
         >>> straight = fit_probe(z[:1000], targets[:1000], 2, 750)
         >>> curved = fit_feature_probe(z[:1000], targets[:1000], 2, 750, quadratic_features)
-        >>> straight.log_prob(z[1000:], targets[1000:]).mean().item() < -0.68  # log(1/2) = -0.69
+        >>> contrast(straight.probabilities(z[1000:]), targets[1000:]).mean().item() < 0.01
         True
-        >>> curved.log_prob(z[1000:], targets[1000:]).mean().item() > -0.2
+        >>> contrast(curved.probabilities(z[1000:]), targets[1000:]).mean().item() > 0.5  # of log 2 = 0.69
         True
     """
     plain = fit_probe(z, targets, num_classes, num_train)

@@ -130,11 +130,10 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which does not store the distances."""
-    if not points.is_cuda:
-        return nearest(points, centroids)
-    faiss = _faiss()
-    if faiss.get_num_gpus() == 0:
+    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which does not store the distances, unless
+    it is not installed or does not see the GPU."""
+    faiss = faiss_on_gpu() if points.is_cuda else None
+    if faiss is None:
         return nearest(points, centroids)
     points, centroids = points.contiguous(), centroids.contiguous()
     resources = _gpu_resources(points.get_device())
@@ -144,20 +143,26 @@ def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _faiss() -> Any:
-    """faiss with support for torch tensors, imported only when a GPU is used: the import patches faiss's classes,
-    after which a user's own ``index.add`` of an ``np.memmap`` raises and ``reconstruct`` returns a tensor."""
+def faiss_on_gpu() -> Any:
+    """faiss with support for torch tensors, or ``None`` if it is not installed or sees no GPU.
+
+    Imported only when a GPU is used: the import patches faiss's classes, after which a user's own ``index.add`` of
+    an ``np.memmap`` raises and ``reconstruct`` returns a tensor.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
-        import faiss
-        import faiss.contrib.torch_utils
-    return faiss
+        try:
+            import faiss
+            import faiss.contrib.torch_utils
+        except ImportError:
+            return None
+    return faiss if faiss.get_num_gpus() > 0 else None
 
 
 @cache
 def _gpu_resources(device: int) -> Any:
     """Streams, handles and scratch memory of one device, made once: making them takes longer than a search."""
-    faiss = _faiss()
+    faiss = faiss_on_gpu()
     with torch.cuda.device(device):
         resources = faiss.StandardGpuResources()
         resources.setTempMemory(_GPU_SCRATCH_BYTES)

@@ -28,6 +28,13 @@ class LinearMap:
         """Logits ``(N, K)`` of ``x`` ``(N, D)``."""
         return torch.addmm(self.bias, x, self.weight)
 
+    def probabilities(self, x: Tensor) -> Tensor:
+        """softmax(logits) of each row: ``(N, K)``."""
+        out = x.new_empty(x.shape[0], self.bias.shape[0])
+        for part, result in row_blocks(self.bias.shape[0], x, out):
+            torch.softmax(self(part), dim=1, out=result)
+        return out
+
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
         """-log softmax(logits)[target] of each row, in nats: ``(N,)``."""
         losses = x.new_empty(x.shape[0])

@@ -53,13 +53,10 @@ class LinearProbe:
     steps: int
     loss: float
 
-    def log_prob(self, z: Tensor, targets: Tensor) -> Tensor:
-        """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
-        return _mixed(
-            -self.linear.cross_entropy(self.scaler.squash(z).to(self.linear.weight.dtype), targets),
-            self.marginal_weight,
-            self.log_prior[targets],
-        )
+    def probabilities(self, z: Tensor) -> Tensor:
+        """q(c | z) of every class given ``z`` ``(N, D)``: ``(N, K)``."""
+        q = self.linear.probabilities(self.scaler.squash(z).to(self.linear.weight.dtype))
+        return q.lerp_(self.log_prior.exp(), self.marginal_weight)
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_train: int) -> L
         >>> import torch
         >>> z = torch.rand(200, 1, generator=torch.Generator().manual_seed(0))
         >>> probe = fit_probe(z, (z[:, 0] > 0.5).long(), 2, num_train=150)
-        >>> probe.log_prob(torch.tensor([[0.9]]), torch.tensor([1])).exp().item() > 0.95
+        >>> probe.probabilities(torch.tensor([[0.9]]))[0, 1].item() > 0.95
         True
     """
     scaler = fit_scaler(z)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 FIT_PAIRS_PER_CLUSTER = 4  # with fewer, clusters are single points and the bound drops to 0
+_FIT_PAIRS_PER_HELD_CLUSTER = 2  # below which a K that was used before is given up
 _PAIRS_PER_CLUSTER = 32
 _FEWEST, MOST_CLUSTERS = 4, 128
 
@@ -23,16 +24,22 @@ def default_num_clusters(num_pairs: int) -> int:
     return min(MOST_CLUSTERS, max(_FEWEST, _power_of_two(num_pairs // _PAIRS_PER_CLUSTER)))
 
 
-def capped_num_clusters(num_clusters: int, num_pairs: int) -> int:
+def capped_num_clusters(num_clusters: int, num_pairs: int, held: bool = False) -> int:
     """``num_clusters``, or fewer if there are too few pairs: at least 4 pairs to fit for each cluster.
 
-    A lowered K is a power of two, so that it stays the same if a few pairs come or go between epochs.
+    A lowered K is a power of two, so that it stays the same if a few pairs come or go between epochs. A K that is
+    ``held`` from an earlier epoch is kept down to 2 pairs, since bounds of different K cannot be compared.
 
     Example:
         >>> capped_num_clusters(128, num_pairs=1024), capped_num_clusters(128, num_pairs=700)
         (128, 64)
+        >>> capped_num_clusters(128, num_pairs=1021), capped_num_clusters(128, num_pairs=1021, held=True)
+        (64, 128)
     """
-    most = max(1, num_pairs // 2 // FIT_PAIRS_PER_CLUSTER)
+    to_fit = num_pairs // 2
+    if held and num_clusters * _FIT_PAIRS_PER_HELD_CLUSTER <= to_fit:
+        return num_clusters
+    most = max(1, to_fit // FIT_PAIRS_PER_CLUSTER)
     return num_clusters if num_clusters <= most else _power_of_two(most)
 
 

@@ -28,8 +28,8 @@ class Quantizer(Protocol):
 class Probe(Protocol):
     """A conditional distribution q(c | z) of clusters given embeddings."""
 
-    def log_prob(self, z: Tensor, targets: Tensor, /) -> Tensor:
-        """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
+    def probabilities(self, z: Tensor, /) -> Tensor:
+        """q(c | z) of every cluster given ``z`` ``(N, D)``: ``(N, K)``."""
 
 
 # Fitted to the pairs of one half: (z_a, z_b, num_clusters, seed) -> the quantiser and the rows' clusters.

@@ -38,6 +38,7 @@ class Topic(Enum):
     NO_VALUE = auto()
     ONE_VECTOR = auto()
     OTHER_SETTINGS = auto()
+    RANDOM_MODEL = auto()
     SKIPPED = auto()
 
 
@@ -89,6 +90,13 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     """
     if findings.skipped:
         yield Message(Topic.SKIPPED, f"leaves out {findings.skipped} utterances: {findings.reasons}.")
+    if findings.is_random:
+        yield Message(
+            Topic.RANDOM_MODEL,
+            "finds that the embeddings depend on random numbers that the model draws in eval mode. They are an "
+            "utterance's own, so each segment is encoded in a call of its own, which takes longer. Point `embed=` "
+            "at a part of the model that draws none.",
+        )
     wanted, used = arguments.num_clusters, findings.num_clusters
     if wanted is None:
         uses = f"uses {used} clusters for {findings.num_pairs} pairs."

@@ -36,7 +36,8 @@ METRICS = (
     LoggedMetric(
         "mi_bound/cross_entropy",
         "nats",
-        "E[-log q(c given z_a)] on the scored halves; the bound is entropy minus cross-entropy",
+        "E[-log q(c given z_a)] on the scored halves, with q weighted by cluster so that its mean is each "
+        "cluster's share there; the bound is entropy minus cross-entropy",
     ),
     LoggedMetric("mi_bound/ceiling", "nats", "log K, which no bound with K clusters can exceed"),
     LoggedMetric(

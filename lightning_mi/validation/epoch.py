@@ -55,7 +55,8 @@ class ValidationEpoch:
         sampler: Cuts segments.
         encoder: What is called for embeddings.
         forward: How it is called.
-        num_clusters: K, unless there are too few pairs for it. ``None``: by the number of pairs.
+        held_num_clusters: K of the validations before, kept unless far fewer pairs are left. ``None``: there were
+            none; K is the argument's, or by the number of pairs.
         measure_input: Whether to measure the input baseline.
         measure_null: Whether to measure the null control.
 
@@ -70,7 +71,7 @@ class ValidationEpoch:
         sampler: SegmentSampler,
         encoder: Encoder,
         forward: StrategyForward,
-        num_clusters: int | None,
+        held_num_clusters: int | None,
         measure_input: bool,
         measure_null: bool,
     ) -> None:
@@ -80,7 +81,7 @@ class ValidationEpoch:
         self._sampler = sampler
         self._encoder = encoder
         self._forward = forward
-        self._num_clusters = num_clusters
+        self._held_num_clusters = held_num_clusters
         self._of_utterances = [labels for labels in arguments.label_sources if labels.rate is None]
         self._of_frames = [labels for labels in arguments.label_sources if labels.rate is not None]
         self._input_failures = Failures() if measure_input else None
@@ -167,8 +168,9 @@ class ValidationEpoch:
         """
         self.failures.raise_or_skip(self._forward.has_called)
         num_pairs = self._synchronize()
-        num_clusters = capped_num_clusters(self._num_clusters or default_num_clusters(num_pairs), num_pairs)
-        arguments = self._arguments
+        arguments, held = self._arguments, self._held_num_clusters
+        wanted = held or arguments.num_clusters or default_num_clusters(num_pairs)
+        num_clusters = capped_num_clusters(wanted, num_pairs, held is not None)
         new_bound = partial(MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe)
         return Findings(
             estimates=self._estimate_bounds(new_bound),
@@ -180,6 +182,7 @@ class ValidationEpoch:
             skipped=self._too_short + self._silent + self._non_finite,
             reasons=self._reasons(),
             num_frames=next((each for each in gather(self._num_frames) if each), {}),
+            is_random=bool(self._forward.is_random),
         )
 
     def _synchronize(self) -> int:

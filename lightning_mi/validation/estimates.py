@@ -52,6 +52,7 @@ class Findings:
         skipped: Number of utterances that were left out.
         reasons: Why they were, as text.
         num_frames: By the name of the layer, the number of frames in a segment; ``None`` if it is one vector.
+        is_random: Whether the model's embeddings depend on random numbers.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -63,6 +64,7 @@ class Findings:
     skipped: int
     reasons: str
     num_frames: Mapping[str, int | None]
+    is_random: bool = False
 
     @property
     def primary(self) -> MIEstimate:

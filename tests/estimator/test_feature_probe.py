@@ -6,7 +6,7 @@ import torch
 from lightning_mi import labeled_mi_bound
 from lightning_mi.estimator.feature_probe import fit_feature_probe, quadratic_features, random_fourier_features
 from lightning_mi.estimator.linear_probe import fit_probe
-from tests.helpers.draws import classification
+from tests.helpers.draws import classification, log_prob
 
 
 @pytest.mark.parametrize("probe", ["quadratic", "fourier"])
@@ -22,8 +22,8 @@ def test_features_of_linear_classes_cost_next_to_nothing(expand):
     """Gaussian classes of one covariance, of which the linear probe is the true model."""
     z, targets = classification(3000, 5, 3, noise=1.0)
     fit, new, seen, unseen = z[:1000], z[1000:], targets[:1000], targets[1000:]
-    plain = fit_probe(fit, seen, 3, 750).log_prob(new, unseen).mean()
-    found = fit_feature_probe(fit, seen, 3, 750, expand).log_prob(new, unseen).mean()
+    plain = log_prob(fit_probe(fit, seen, 3, 750), new, unseen).mean()
+    found = log_prob(fit_feature_probe(fit, seen, 3, 750, expand), new, unseen).mean()
     assert found > plain - 0.02
 
 

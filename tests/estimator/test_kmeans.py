@@ -1,11 +1,11 @@
 """k-means against scikit-learn, faiss and all distances."""
 
-import faiss
 import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from lightning_mi.estimator.kmeans import cluster, fit_kmeans, lloyd
+from lightning_mi.estimator import kmeans
+from lightning_mi.estimator.kmeans import cluster, faiss_on_gpu, fit_kmeans, lloyd
 from tests.helpers.draws import blobs
 
 
@@ -33,6 +33,7 @@ def test_assignment_is_the_nearest_centroid():
 
 
 def test_lloyd_equals_faiss_from_the_same_start():
+    faiss = pytest.importorskip("faiss")
     x = torch.randn(800, 5)
     start = x[:12].clone()
     theirs = faiss.Kmeans(5, 12, niter=10, min_points_per_centroid=1, max_points_per_centroid=1000)
@@ -78,7 +79,16 @@ def test_a_sample_of_many_points_gives_centres_as_good():
     assert inertia(x, centroids) < 1.01 * KMeans(8, n_init=3, random_state=0).fit(x.double().numpy()).inertia_
 
 
+@pytest.fixture(params=["with faiss", "without faiss"])
+def _search_on_gpu(request, monkeypatch):
+    if request.param == "without faiss":
+        monkeypatch.setattr(kmeans, "faiss_on_gpu", lambda: None)
+    elif faiss_on_gpu() is None:
+        pytest.skip("needs faiss with support for this GPU")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.usefixtures("_search_on_gpu")
 def test_a_gpu_gives_clusters_as_good_and_the_same_bits_again():
     x = torch.randn(4000, 32)
     host, device = fit_kmeans(x, 64)[0], fit_kmeans(x.cuda(), 64)[0]

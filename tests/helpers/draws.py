@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_mi.estimator.registry import Probe
 from lightning_mi.examples.benchmarks import distributions
 
 
@@ -37,3 +38,8 @@ def classification(num: int, dim: int, classes: int, noise: float) -> tuple[Tens
     targets = torch.randint(classes, (num,))
     z = F.one_hot(targets, classes).float() @ torch.randn(classes, dim) + noise * torch.randn(num, dim)
     return z, targets
+
+
+def log_prob(probe: Probe, z: Tensor, targets: Tensor) -> Tensor:
+    """log q(c | z) in nats, ``(N,)``, of ``targets`` ``(N,)`` given ``z`` ``(N, D)``."""
+    return probe.probabilities(z).gather(1, targets[:, None])[:, 0].log()

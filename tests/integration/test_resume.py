@@ -171,17 +171,19 @@ class LosesRows(TinySpeechModel):
         pass
 
 
-def test_number_of_clusters_is_held_for_the_run_and_across_a_resume(tmp_path):
-    """256 pairs are eight clusters; 252 would be four, whose bound cannot be compared."""
+@pytest.mark.parametrize(("wanted", "used"), [(None, 8), (32, 32)])
+def test_number_of_clusters_is_held_for_the_run_and_across_a_resume(tmp_path, wanted, used):
+    """By default 256 pairs are eight clusters, and 252 four; 32 clusters need 256 pairs. Bounds of different K cannot
+    be compared."""
     x = utterances(256)
     saves = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
     settings = {"max_epochs": 2, "enable_checkpointing": True}
-    run = run_callback(LosesRows(), loader(x, 64), "fit", trainer=settings, callbacks=[saves], num_clusters=None)
+    run = run_callback(LosesRows(), loader(x, 64), "fit", trainer=settings, callbacks=[saves], num_clusters=wanted)
     assert [epoch["mi_bound/pairs"] for epoch in run.epochs] == [256, 252]
-    assert {round(math.exp(epoch["mi_bound/ceiling"])) for epoch in run.epochs} == {8}
+    assert {round(math.exp(epoch["mi_bound/ceiling"])) for epoch in run.epochs} == {used}
     settings = {"max_epochs": 3}
     path = tmp_path / "epoch=1.ckpt"
-    again = run_callback(LosesRows(), loader(x, 64), "fit", trainer=settings, ckpt_path=path, num_clusters=None)
-    assert [round(math.exp(epoch["mi_bound/ceiling"])) for epoch in again.epochs] == [8]
-    fresh = run_callback(LosesRows(), loader(x[:252], 64), "fit", num_clusters=None)
-    assert round(math.exp(fresh.logged["mi_bound/ceiling"])) == 4
+    again = run_callback(LosesRows(), loader(x, 64), "fit", trainer=settings, ckpt_path=path, num_clusters=wanted)
+    assert [round(math.exp(epoch["mi_bound/ceiling"])) for epoch in again.epochs] == [used]
+    fresh = run_callback(LosesRows(), loader(x[:252], 64), "fit", num_clusters=wanted)
+    assert round(math.exp(fresh.logged["mi_bound/ceiling"])) == used // 2

@@ -56,8 +56,7 @@ def epoch_of(module, forward=StrategyForward, measure_input=False, measure_null=
     shape = torch.Size([sampler.segment_length]) if arguments.time_dim is None else None
     made = forward(quiet_trainer(), module, arguments.seed, shape)
     Shapes.shapes.clear()
-    clusters = arguments.num_clusters or held
-    return ValidationEpoch(arguments, sampler, encoder, made, clusters, measure_input, measure_null)
+    return ValidationEpoch(arguments, sampler, encoder, made, held, measure_input, measure_null)
 
 
 def test_findings_are_those_of_the_function_on_the_kept_pairs():
@@ -107,7 +106,7 @@ def test_too_few_pairs_are_no_estimate(x, message):
         epoch.finish()
 
 
-@pytest.mark.parametrize(("held", "expected"), [(None, 4), (8, 8), (128, 16)])
+@pytest.mark.parametrize(("held", "expected"), [(None, 4), (8, 8), (62, 62), (128, 16)])
 def test_held_number_of_clusters_is_lowered_only_if_pairs_are_too_few(held, expected):
     epoch = epoch_of(TinySpeechModel(), num_clusters=None, held=held)
     epoch.add(utterances(250))
