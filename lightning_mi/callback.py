@@ -11,7 +11,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from lightning_mi.arguments import BEST_LAYER, Arguments
-from lightning_mi.controls.input_baseline import why_no_log_mel
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
@@ -103,14 +102,13 @@ class MIBoundCallback(Callback):
             utterances are predicted from the mean of a segment's frames, whatever ``pooling`` is. -1 is no label.
         input_baseline: Whether to log, as ``input``, the same bound of the same segments' log-mel spectrograms, or
             with ``time_dim`` of the features themselves. Frames are pooled as the model's are (``"mean"`` joins
-            mean and standard deviation). Measured at the first validation of a run; for waveforms it needs
-            torchaudio.
+            mean and standard deviation). Measured at the first validation of a run.
         null_control: Whether to log, as ``null`` and ``null_stderr``, what a nearest-neighbour probe finds in
             pairs that were shuffled among utterances, near-duplicates together
             (:func:`lightning_mi.estimator.shuffled_bound.null_bound`): 0 within its error, unless utterances share
             sound across the split. It depends on the data and not on the model, since the pairs are log-mel
             statistics. Measured at the first validation of a run; a value of more than 3 standard errors warns. It
-            holds 520 bytes a pair on the host and needs torchaudio. With ``time_dim`` there is none.
+            holds 520 bytes a pair on the host. With ``time_dim`` there is none.
         plot_every_n_epochs: In ``fit``, draw the curve, the use of the clusters and the map of the layers into the
             loggers at the first and then every n-th validation; 0 for never. It needs matplotlib.
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
@@ -344,7 +342,6 @@ class MIBoundCallback(Callback):
         due = not trainer.sanity_checking
         due_input = due and arguments.input_baseline and self._state.input is None
         due_null = due and arguments.wants_null and self._state.null is None
-        can_measure = (due_input or due_null) and self._can_measure_controls()
         length = self.sampler.segment_length
         shape = torch.Size([length]) if arguments.time_dim is None else None
         self._epoch = ValidationEpoch(
@@ -354,8 +351,8 @@ class MIBoundCallback(Callback):
             StrategyForward(trainer, pl_module, arguments.seed, shape),
             # Held for the run: a few pairs more or less must not change K, and with it the bound.
             arguments.num_clusters or (self._state.num_clusters if _in_fit(trainer) else None),
-            measure_input=due_input and can_measure,
-            measure_null=due_null and can_measure,
+            measure_input=due_input,
+            measure_null=due_null,
         )
 
     def _add_batch(self, trainer: Trainer, batch: Any) -> None:
@@ -448,14 +445,6 @@ class MIBoundCallback(Callback):
                 f"{arguments.primary_layer!r}. The layers are {', '.join(encoder.layer_names)}."
             )
         return encoder
-
-    def _can_measure_controls(self) -> bool:
-        reason = why_no_log_mel() if self.arguments.time_dim is None else None
-        if reason is not None:
-            wanted = {"input": self.arguments.input_baseline, "null": self.arguments.wants_null}
-            names = " and no ".join(f"{self._prefix}/{name}" for name, is_wanted in wanted.items() if is_wanted)
-            self._messenger.tell(Message(Topic.NO_LOG_MEL, f"logs no {names}: {reason}", is_warning=False))
-        return reason is None
 
     @property
     def _prefix(self) -> str:

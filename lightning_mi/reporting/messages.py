@@ -24,7 +24,6 @@ class Topic(Enum):
     MISSING_METRIC = auto()
     NEAR_DUPLICATES = auto()
     NUM_CLUSTERS = auto()
-    NO_LOG_MEL = auto()
     NO_VALIDATION = auto()
     NO_VALUE = auto()
     OTHER_SETTINGS = auto()
