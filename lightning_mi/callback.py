@@ -386,11 +386,10 @@ class MIBoundCallback(Callback):
         values["seconds"] = max(gather(epoch.seconds))
         self.estimates = findings.estimates
         # All processes log the same values: their maximum is each of them, to the last bit.
-        named = {f"{self._prefix}/{name}": value for name, value in values.items()}
+        named = {f"{self._prefix}/{name}": _number(value, pl_module) for name, value in values.items()}
         pl_module.log_dict(named, reduce_fx="max", sync_dist=True)
-        pl_module.log(
-            self.arguments.log_name, findings.primary.bound, prog_bar=True, reduce_fx="max", sync_dist=True
-        )
+        primary = _number(findings.primary.bound, pl_module)
+        pl_module.log(self.arguments.log_name, primary, prog_bar=True, reduce_fx="max", sync_dist=True)
 
     def _update_state(self, trainer: Trainer, pl_module: LightningModule, findings: Findings) -> dict[str, float]:
         """Take the findings into the run state; what is logged of the controls and, in ``fit``, of the gain."""
@@ -423,7 +422,7 @@ class MIBoundCallback(Callback):
         monitors = [getattr(each, "monitor", None) for each in trainer.callbacks]  # type: ignore[attr-defined]
         monitors += [config.monitor for config in trainer.lr_scheduler_configs]
         if log_name in monitors:
-            trainer.callback_metrics[log_name] = torch.tensor(value)
+            trainer.callback_metrics[log_name] = torch.tensor(value, dtype=torch.float32)
 
     # ---- parts
 
@@ -453,3 +452,9 @@ class MIBoundCallback(Callback):
 
 def _in_fit(trainer: Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def _number(value: float, module: LightningModule) -> torch.Tensor:
+    """At least float32: under a default dtype of fewer bits Lightning would log two digits."""
+    dtype = torch.promote_types(torch.float32, torch.get_default_dtype())
+    return torch.tensor(value, dtype=dtype, device=module.device)

@@ -92,7 +92,7 @@ class BoundMetric(Metric):
             states = {name: state[order.to(state.device)] for name, state in states.items()}
             groups = groups[order]
         self._estimate = self._bound(**states, groups=groups)
-        return torch.tensor(self._estimate.bound, device=self.device)
+        return torch.tensor(self._estimate.bound, dtype=torch.float32, device=self.device)
 
     def estimate(self) -> MIEstimate:
         """:meth:`compute`, with the standard error and the parts of the bound."""
