@@ -14,7 +14,7 @@ from lightning_mi.arguments import BEST_LAYER, Arguments
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
-from lightning_mi.embedding.lightning_packages import overrides
+from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
@@ -261,6 +261,13 @@ class MIBoundCallback(Callback):
         if stage == "fit":  # before a checkpoint's state is loaded
             self._state = RunState(untrained=self._state.untrained)
         self._check_names(trainer)
+        if mixed := callbacks_of_the_other_package(trainer):
+            package = type(trainer).__module__.split(".trainer")[0]
+            text = (
+                f"sees {', '.join(mixed)} in a Trainer of {package}, which does not know them for what they are: "
+                f'ckpt_path="best" may restore another model. Import Trainer and callbacks from {package}.'
+            )
+            self._messenger.tell(Message(Topic.MIXED_PACKAGES, text))
         if not overrides(pl_module, "configure_model"):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
             text = f"embeds segments with {encoder.name}."

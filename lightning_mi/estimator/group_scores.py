@@ -33,7 +33,9 @@ class GroupScores:
         ``middle``."""
         names, sizes = groups.cpu().unique_consecutive(return_counts=True)
         member_of = torch.repeat_interleave(torch.arange(len(names), device="cpu"), sizes)
-        totals = torch.zeros(len(names), dtype=torch.float64, device="cpu").index_add_(0, member_of, scores.double().cpu())
+        totals = torch.zeros(len(names), dtype=torch.float64, device="cpu").index_add_(
+            0, member_of, scores.double().cpu()
+        )
         halves = (sizes.cumsum(dim=0) > middle).long()
         return GroupScores(names, totals, sizes.double(), halves)
 

@@ -22,6 +22,7 @@ class Topic(Enum):
     FEWER_CLUSTERS = auto()
     LEAK = auto()
     MISSING_METRIC = auto()
+    MIXED_PACKAGES = auto()
     NEAR_DUPLICATES = auto()
     NUM_CLUSTERS = auto()
     NO_VALIDATION = auto()

@@ -18,7 +18,9 @@ def speech_like(count=6, seconds=3.0, rate=16000, seed=0):
     x = torch.zeros(count, round(seconds * rate))
     for low in bands:
         band = torch.randn(x.shape, generator=generator)
-        band = torch.from_numpy(sosfilt(butter(1, (low, 2 * low), "bandpass", fs=rate, output="sos"), band)).float()
+        band = torch.from_numpy(
+            sosfilt(butter(1, (low, 2 * low), "bandpass", fs=rate, output="sos"), band)
+        ).float()
         level = 20 ** torch.rand(count, 1, steps, generator=generator)
         x += band * torch.nn.functional.interpolate(level, x.shape[1], mode="linear")[:, 0]
     return 0.05 * x / x.std(dim=1, keepdim=True)
