@@ -50,8 +50,8 @@ def _resampler(source_rate: int, sample_rate: int) -> Any:
 def resample(waveform: Tensor, source_rate: int, sample_rate: int) -> Tensor:
     """Resample a ``(T,)`` float32 waveform from ``source_rate`` to ``sample_rate``, both in Hz.
 
-    torchaudio keeps a filter for each phase, whose number is the product of both rates without their common factor:
-    4 GB from 11127 to 16000 Hz. Beyond a limit a polyphase filter of scipy does the same in bounded memory.
+    torchaudio's filter grows with the product of both rates without their common factor: 6 GB from 11127 to
+    16000 Hz. Beyond a limit a polyphase filter of scipy does the same in bounded memory.
     """
     if source_rate == sample_rate:
         return waveform

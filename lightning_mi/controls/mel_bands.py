@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_mi.torch_defaults import torch_defaults
+
 _MEL, _HERTZ = 2595.0, 700.0  # of the HTK scale: mel = 2595 log10(1 + hertz / 700)
 
 
@@ -35,10 +37,10 @@ def mel_bands(num_bins: int, num_bands: int, sample_rate: int) -> Tensor:
                 [0.0000, 0.9055],
                 [0.0000, 0.4528]])
     """
-    like = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are
-    hertz = torch.linspace(0, sample_rate // 2, num_bins, **like)
     highest = _MEL * math.log10(1.0 + sample_rate / 2 / _HERTZ)
-    edges = _HERTZ * (10.0 ** (torch.linspace(0, highest, num_bands + 2, **like) / _MEL) - 1.0)
+    with torch_defaults():
+        hertz = torch.linspace(0, sample_rate // 2, num_bins)
+        edges = _HERTZ * (10.0 ** (torch.linspace(0, highest, num_bands + 2) / _MEL) - 1.0)
     widths = edges.diff()
     apart = edges - hertz[:, None]
     rising, falling = -apart[:, :-2] / widths[:-1], apart[:, 2:] / widths[1:]

@@ -57,9 +57,9 @@ def overrides(module: nn.Module, method: str) -> bool:
 def callbacks_of_the_other_package(trainer: Any) -> list[str]:
     """Lightning's own callbacks in a Trainer that is of the other package, by their full names.
 
-    The Trainer takes them and does not know them for what they are: a checkpoint of the other package does not run
-    last, its ``best_model_path`` is not what ``ckpt_path="best"`` restores, and its state is saved under a name that
-    the same callback of the Trainer's own package does not find. A user's own subclass of ``Callback`` works in both.
+    The Trainer takes them and does not know them for what they are: a ModelCheckpoint of the other package does
+    not run last, and ``ckpt_path="best"`` restores that of another, which the Trainer has added. A user's own
+    subclass of ``Callback`` works in both.
 
     Example:
         >>> from lightning.pytorch import Trainer

@@ -24,8 +24,14 @@ def can_search(points: Tensor) -> bool:
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance to the nearest of ``centroids`` ``(K, D)``, and its number, for each of ``points`` ``(N, D)``,
-    all float32 on one GPU: ``(N,)`` float32 and ``(N,)`` int64.
+    """Squared distance to the nearest centre and its number, for each point.
+
+    Args:
+        points: ``(N, D)`` float32 on a GPU.
+        centroids: ``(K, D)`` float32 on the same.
+
+    Returns:
+        ``(N,)`` float32 and ``(N,)`` int64, on that GPU.
 
     faiss gets the addresses of the tensors. Its own support for torch, ``faiss.contrib.torch_utils``, patches
     faiss's classes for the whole process: after it a user's ``index.add`` of an ``np.memmap`` raises and

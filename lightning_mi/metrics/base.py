@@ -104,8 +104,10 @@ class BoundMetric(Metric):
         return torch.tensor(self._estimate.bound, dtype=torch.float32, device=self.device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Add rows as ``update`` does: the bound on these rows alone, a 0-d float32 tensor in nats. It is nan, with
-        one warning, if they are too few for it: the last batch of an epoch may be small."""
+        """Add rows as ``update`` does: the bound on these rows alone, a 0-d float32 tensor in nats.
+
+        It is nan, with one warning, if they are too few for it: the last batch of an epoch may be small.
+        """
         self._is_of_a_batch = True
         try:
             value: Tensor = super().forward(*args, **kwargs)
@@ -117,8 +119,8 @@ class BoundMetric(Metric):
         if not self._has_warned:
             self._has_warned = True
             rank_zero_warn(
-                f"{type(self).__name__} is nan for a batch, whose rows are kept for `compute()`: {error} The bound "
-                "of a batch has few rows and is low; call `update()` to only add them."
+                f"{type(self).__name__} is nan for a batch, whose rows are kept for `compute()`: {error} The "
+                "bound of a batch has few rows and is low; call `update()` to only add them."
             )
 
     def estimate(self) -> MIEstimate:

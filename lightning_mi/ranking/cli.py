@@ -205,5 +205,6 @@ def check_can_write(option: str, path: str) -> None:
             os.remove(path)
     except OSError as error:
         raise ConfigError(
-            f"{option}: {os.path.abspath(path)} cannot be written: {error.strerror}. Pass another path, or '' for none."
+            f"{option}: {os.path.abspath(path)} cannot be written: {error.strerror}. "
+            "Pass another path, or '' for none."
         ) from error
