@@ -12,11 +12,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from lightning_mi.arguments import BEST_LAYER, Arguments
-from lightning_mi.controls.input_baseline import why_no_log_mel
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
-from lightning_mi.embedding.lightning_packages import overrides
+from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
@@ -115,14 +114,13 @@ class MIBoundCallback(Callback):
             utterances are predicted from the mean of a segment's frames, whatever ``pooling`` is. -1 is no label.
         input_baseline: Whether to log, as ``input``, the same bound of the same segments' log-mel spectrograms, or
             with ``time_dim`` of the features themselves. Frames are pooled as the model's are (``"mean"`` joins
-            mean and standard deviation). Measured at the first validation of a run; for waveforms it needs
-            torchaudio.
+            mean and standard deviation). Measured at the first validation of a run.
         null_control: Whether to log, as ``null`` and ``null_stderr``, what a nearest-neighbour probe finds in
             pairs that were shuffled among utterances, near-duplicates together
             (:func:`lightning_mi.estimator.shuffled_bound.null_bound`): 0 within its error, unless utterances share
             sound across the split. It depends on the data and not on the model, since the pairs are log-mel
             statistics. Measured at the first validation of a run; a value of more than 3 standard errors warns. It
-            holds 520 bytes a pair on the host and needs torchaudio. With ``time_dim`` there is none.
+            holds 520 bytes a pair on the host. With ``time_dim`` there is none.
         plot_every_n_epochs: In ``fit``, draw the curve, the use of the clusters and the map of the layers into the
             loggers at the first and then every n-th validation; 0 for never. It needs matplotlib.
         time_dim: For feature sequences, which dimension of the batch's tensor is time: 1 for ``(B, T, F)``, 2 or
@@ -283,6 +281,13 @@ class MIBoundCallback(Callback):
         if stage == "fit":  # before a checkpoint's state is loaded
             self._state = RunState(untrained=self._state.untrained)
         self._check_names(trainer)
+        if mixed := callbacks_of_the_other_package(trainer):
+            package = type(trainer).__module__.split(".trainer")[0]
+            text = (
+                f"sees {', '.join(mixed)} in a Trainer of {package}, which does not know them for what they are: "
+                f'ckpt_path="best" may restore another model. Import Trainer and callbacks from {package}.'
+            )
+            self._messenger.tell(Message(Topic.MIXED_PACKAGES, text))
         if not overrides(pl_module, "configure_model"):  # else there may be no layers yet
             encoder = self._find_encoder(pl_module)
             text = f"embeds segments with {encoder.name}."
@@ -364,7 +369,6 @@ class MIBoundCallback(Callback):
         due = not trainer.sanity_checking
         due_input = due and arguments.input_baseline and self._state.input is None
         due_null = due and arguments.wants_null and self._state.null is None
-        can_measure = (due_input or due_null) and self._can_measure_controls()
         length = self.sampler.segment_length
         shape = torch.Size([length]) if arguments.time_dim is None else None
         self._epoch = ValidationEpoch(
@@ -374,8 +378,8 @@ class MIBoundCallback(Callback):
             StrategyForward(trainer, pl_module, arguments.seed, shape),
             # Held for the run: a few pairs more or less must not change K, and with it the bound.
             self._state.num_clusters if _in_fit(trainer) else None,
-            measure_input=due_input and can_measure,
-            measure_null=due_null and can_measure,
+            measure_input=due_input,
+            measure_null=due_null,
         )
 
     def _add_batch(self, trainer: Trainer, batch: Any) -> None:
@@ -410,15 +414,14 @@ class MIBoundCallback(Callback):
         values["seconds"] = max(gather(epoch.seconds))
         self.estimates = findings.estimates
         # All processes log the same values: their maximum is each of them, to the last bit.
-        named = {f"{self._prefix}/{name}": value for name, value in values.items()}
+        named = {f"{self._prefix}/{name}": _number(value, pl_module) for name, value in values.items()}
         pl_module.log_dict(named, reduce_fx="max", sync_dist=True)
-        pl_module.log(
-            self.arguments.log_name, findings.primary.bound, prog_bar=True, reduce_fx="max", sync_dist=True
-        )
+        primary = _number(findings.primary.bound, pl_module)
+        pl_module.log(self.arguments.log_name, primary, prog_bar=True, reduce_fx="max", sync_dist=True)
         lowest = self._values_without_findings()
         self._show_monitors(trainer, {name: value for name, value in lowest.items() if name not in named})
         monitored = self._monitored(trainer)
-        self._state.monitored = {name: value for name, value in named.items() if name in monitored}
+        self._state.monitored = {name: float(value) for name, value in named.items() if name in monitored}
 
     def _update_state(self, trainer: Trainer, pl_module: LightningModule, findings: Findings) -> dict[str, float]:
         """Take the findings into the run state; what is logged of the controls and, in ``fit``, of the gain."""
@@ -458,7 +461,7 @@ class MIBoundCallback(Callback):
     def _show_monitors(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         """Show the ``values`` that are monitored to early stopping, checkpointing and schedulers."""
         for name in self._monitored(trainer) & set(values):
-            trainer.callback_metrics[name] = torch.tensor(values[name])
+            trainer.callback_metrics[name] = torch.tensor(values[name], dtype=torch.float32)
 
     @staticmethod
     def _monitored(trainer: Trainer) -> set[str]:
@@ -487,14 +490,6 @@ class MIBoundCallback(Callback):
             )
         return encoder
 
-    def _can_measure_controls(self) -> bool:
-        reason = why_no_log_mel() if self.arguments.time_dim is None else None
-        if reason is not None:
-            wanted = {"input": self.arguments.input_baseline, "null": self.arguments.wants_null}
-            names = " and no ".join(f"{self._prefix}/{name}" for name, is_wanted in wanted.items() if is_wanted)
-            self._messenger.tell(Message(Topic.NO_LOG_MEL, f"logs no {names}: {reason}", is_warning=False))
-        return reason is None
-
     @property
     def _prefix(self) -> str:
         return metric_prefix(self.arguments.log_name)
@@ -502,3 +497,9 @@ class MIBoundCallback(Callback):
 
 def _in_fit(trainer: Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def _number(value: float, module: LightningModule) -> torch.Tensor:
+    """At least float32: under a default dtype of fewer bits Lightning would log two digits."""
+    dtype = torch.promote_types(torch.float32, torch.get_default_dtype())
+    return torch.tensor(value, dtype=dtype, device=module.device)

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator import kmeans
+from lightning_mi.estimator import gpu_search, kmeans
 from lightning_mi.estimator.linalg import nearest
 from lightning_mi.estimator.registry import QuantizerName
 from lightning_mi.examples.benchmarks.distributions import embeddings
@@ -306,7 +306,7 @@ def k_means_by(search: Search, points: Tensor, num_clusters: int) -> None:
 def print_search(rounds: int, device: torch.device) -> None:
     """On CUDA: the search for the nearest centre and a whole k-means by our own lines and, where they are
     installed, by faiss and by flash-kmeans."""
-    faiss = kmeans.faiss_on_gpu()
+    faiss = gpu_search.faiss_on_gpu()
     flash: Callable[..., object] | None = None
     with contextlib.suppress(ImportError):
         flash = import_module("flash_kmeans").batch_kmeans_Euclid

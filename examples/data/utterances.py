@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -10,6 +11,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+_STAND_INS = 10  # in a row, behind which a missing file is an error
 
 Phone = tuple[str, float, float]
 """One phone: its symbol, and its start and end in seconds from the start of the utterance."""
@@ -67,7 +70,7 @@ class SpeechDataset(Dataset[Example]):
     """Recordings as a map-style data set.
 
     Item ``i`` is ``{"waveform": (T,) float32 in [-1, 1], "index": i}``, where ``i`` is the position in
-    ``utterances`` too.
+    ``utterances`` too. If it can no longer be read, the next one stands in for it, with its own index.
 
     Args:
         recordings: The recordings, in the order of the indices.
@@ -84,16 +87,41 @@ class SpeechDataset(Dataset[Example]):
         self.recordings = tuple(recordings)
         self.utterances = tuple(recording.utterance for recording in recordings)
         self.crop_samples = crop_samples
+        self._has_warned = False
 
     def __len__(self) -> int:
         return len(self.recordings)
 
     def __getitem__(self, index: int) -> Example:
-        waveform = self.recordings[index].read()
+        index, waveform = self._read(index)
         if self.crop_samples is not None and len(waveform) > self.crop_samples:
             start = int(torch.randint(len(waveform) - self.crop_samples + 1, ()))
             waveform = waveform[start : start + self.crop_samples]
         return {"waveform": waveform, "index": index}
+
+    def _read(self, index: int) -> tuple[int, Tensor]:
+        """The waveform at ``index``, or one of the next that can be read: files vanish while a run reads them."""
+        recordings = len(self.recordings)
+        if not -recordings <= index < recordings:
+            raise IndexError(f"index {index} of {recordings} utterances")
+        others = [(index + further) % recordings for further in range(min(recordings, 1 + _STAND_INS))]
+        for at in others:
+            try:
+                return at, self.recordings[at].read()
+            except (OSError, RuntimeError, ValueError) as error:
+                if at == others[-1]:  # it is no matter of single files
+                    raise
+                self._warn_of_a_stand_in(self.utterances[at].id, error)
+        raise AssertionError
+
+    def _warn_of_a_stand_in(self, name: str, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{name} can no longer be read, and the next utterance stands in for it, as for all that follow: "
+                f"{error}",
+                stacklevel=2,
+            )
 
 
 def collate(examples: Sequence[Example]) -> Batch:

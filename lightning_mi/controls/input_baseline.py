@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from lightning_mi.controls.mel_bands import mel_bands
 from lightning_mi.embedding.pooling import Pooling, pool
 from lightning_mi.inputs.layout import Layout
 
@@ -26,44 +25,22 @@ def log_mel(segments: Tensor, sample_rate: float) -> Tensor:
         ``(N, T, M)`` float32 with M = 40 mel bands (fewer if the window is too short for them), on the device
         of ``segments``.
 
-    Raises:
-        ImportError: If torchaudio is not installed, or does not fit to the torch beside it.
-
     Source:
         Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word recognition", IEEE
-        TASSP 1980, for the bands (torchaudio's, on the HTK scale).
+        TASSP 1980, for the bands (:func:`lightning_mi.controls.mel_bands.mel_bands`).
 
     Example:
         >>> import torch
         >>> log_mel(torch.randn(3, 8000, generator=torch.Generator().manual_seed(0)), 16000).shape
         torch.Size([3, 48, 40])
     """
-    from torchaudio.functional import melscale_fbanks
-
     window = max(2, min(round(_WINDOW_SECONDS * sample_rate), segments.shape[1]))
     hop = max(1, round(_HOP_SECONDS * sample_rate))
     num_bins = window // 2 + 1
-    frames = segments.float().unfold(1, window, hop) * torch.hann_window(window, device=segments.device)
-    power = torch.fft.rfft(frames).abs().square()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a band that no bin falls into
-        bands = melscale_fbanks(
-            num_bins, 0.0, sample_rate / 2, min(_MOST_BANDS, max(1, num_bins // 2)), round(sample_rate)
-        )
-    return (power @ bands.to(power)).clamp(min=_FLOOR).log()
-
-
-def why_no_log_mel() -> str | None:
-    """Why :func:`log_mel` cannot be computed here, as torchaudio's import says it; ``None`` if it can."""
-    try:
-        import torchaudio.functional  # noqa: F401
-    except (
-        ImportError,
-        OSError,
-        RuntimeError,
-    ) as error:  # beside a torch that it was not built for
-        return str(error)
-    return None
+    weights = torch.hann_window(window, dtype=torch.float32, device=segments.device)
+    power = torch.fft.rfft(segments.float().unfold(1, window, hop) * weights).abs().square()
+    bands = mel_bands(num_bins, min(_MOST_BANDS, max(1, num_bins // 2)), round(sample_rate))
+    return (power @ bands.to(power.device)).clamp(min=_FLOOR).log()
 
 
 def input_frames(samples: Tensor, layout: Layout, sample_rate: float) -> Tensor:
@@ -76,9 +53,6 @@ def input_frames(samples: Tensor, layout: Layout, sample_rate: float) -> Tensor:
 
     Returns:
         ``(n, 1 + G, T, F)``.
-
-    Raises:
-        ImportError: If torchaudio is needed and missing.
 
     Example:
         >>> import torch

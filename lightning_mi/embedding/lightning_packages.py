@@ -54,5 +54,34 @@ def overrides(module: nn.Module, method: str) -> bool:
     return defined_in is not nn.Module and not defined_in.__module__.startswith(cores)
 
 
+def callbacks_of_the_other_package(trainer: Any) -> list[str]:
+    """Lightning's own callbacks in a Trainer that is of the other package, by their full names.
+
+    The Trainer takes them and does not know them for what they are: a ModelCheckpoint of the other package does
+    not run last, and ``ckpt_path="best"`` restores that of another, which the Trainer has added. A user's own
+    subclass of ``Callback`` works in both.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.callbacks import EarlyStopping
+        >>> callbacks_of_the_other_package(Trainer(logger=False, callbacks=[EarlyStopping("val/mi_bound")]))
+        []
+    """
+    own = next((package for package in _PACKAGES if _bases_in(package, type(trainer))), None)
+    others = [package for package in _PACKAGES if own is not None and package != own]
+    found = {
+        f"{base.__module__.split('.callbacks')[0]}.callbacks.{base.__name__}": None
+        for package in others
+        for callback in trainer.callbacks
+        for base in _bases_in(package, type(callback))[:1]
+        if base.__name__ != "Callback"
+    }
+    return list(found)
+
+
+def _bases_in(package: str, made: type) -> list[type]:
+    return [base for base in made.__mro__ if base.__module__.startswith(package)]
+
+
 def _lightning_names(made: type) -> set[str]:
     return {base.__name__ for base in made.__mro__ if base.__module__.startswith(_PACKAGES)}

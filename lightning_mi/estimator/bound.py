@@ -27,6 +27,7 @@ from lightning_mi.estimator.estimate import MIEstimate
 from lightning_mi.estimator.folds import Fold
 from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 
 UNLABELED = -1
 
@@ -92,8 +93,9 @@ def mi_bound(
     check_choice("quantizer", quantizer, QUANTIZERS)
     check_choice("probe", probe, PROBES)
     check_finite("z_b", z_b)
+    z_a, z_b = where_float64_is(z_a), where_float64_is(z_b)
     order, groups = order_rows("z_a", z_a, groups, seed)
-    with torch.no_grad(), torch.autocast(z_a.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(z_a.device.type, enabled=False), torch_defaults():
         z_a, z_b = z_a.index_select(0, order), z_b.index_select(0, order)
 
         def score_fold(fold: Fold, number: int) -> tuple[Tensor, Tensor]:
@@ -142,6 +144,7 @@ def labeled_mi_bound(
     check_embeddings("z", z)
     check_integer_vector("labels", labels, z.shape[0])
     check_choice("probe", probe, PROBES)
+    z = where_float64_is(z)
     labels = labels.to(z.device)
     labeled = labels != UNLABELED
     if not bool(labeled.all()):
@@ -152,7 +155,7 @@ def labeled_mi_bound(
     classes, targets = labels.unique(return_inverse=True)
     num_classes = max(1, len(classes))
     order, groups = order_rows("z", z, groups, seed)
-    with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(z.device.type, enabled=False), torch_defaults():
         z, targets = z.index_select(0, order), targets.index_select(0, order)
 
         def score_fold(fold: Fold, number: int) -> tuple[Tensor, Tensor]:

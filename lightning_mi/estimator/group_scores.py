@@ -32,8 +32,10 @@ class GroupScores:
         """Add up ``scores`` ``(N,)`` of rows whose ``groups`` ``(N,)`` stand together; a new half begins at row
         ``middle``."""
         names, sizes = groups.cpu().unique_consecutive(return_counts=True)
-        member_of = torch.repeat_interleave(torch.arange(len(names)), sizes)
-        totals = torch.zeros(len(names), dtype=torch.float64).index_add_(0, member_of, scores.double().cpu())
+        member_of = torch.repeat_interleave(torch.arange(len(names), device="cpu"), sizes)
+        totals = torch.zeros(len(names), dtype=torch.float64, device="cpu").index_add_(
+            0, member_of, scores.double().cpu()
+        )
         halves = (sizes.cumsum(dim=0) > middle).long()
         return GroupScores(names, totals, sizes.double(), halves)
 
@@ -101,7 +103,7 @@ class GroupScores:
                 f"{len(self.groups)} and {len(other.groups)}. Give both the same pairs, with the same `groups`."
             )
         influence = torch.zeros_like(mine.totals)
-        means, sizes = torch.zeros(2, dtype=torch.float64), _by_half(mine.counts, mine.halves)
+        means, sizes = torch.zeros(2, dtype=torch.float64, device="cpu"), _by_half(mine.counts, mine.halves)
         gain = 0.0
         for scores, sign in ((mine, 1), (theirs, -1)):
             counts = _by_half(scores.counts, mine.halves)
@@ -171,4 +173,4 @@ def standard_error(influence: Tensor) -> float:
 
 
 def _by_half(values: Tensor, halves: Tensor) -> Tensor:
-    return torch.zeros(2, dtype=torch.float64).index_add_(0, halves, values.double())
+    return torch.zeros(2, dtype=torch.float64, device="cpu").index_add_(0, halves, values.double())

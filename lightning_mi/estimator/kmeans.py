@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_mi.estimator import gpu_search
 from lightning_mi.estimator.kmeans_init import seed_centers
 from lightning_mi.estimator.linalg import nearest, sums_by_class
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
-_GPU_SCRATCH_BYTES = 64 << 20  # faiss would take a large share of the device by default
 _PCA_DIM = 32  # principal components that the first iterations use
 _ROWS_PER_CENTER = 256  # at least, when the iterations use an even sample
 _MOST_ITERATIONS = 25
@@ -130,41 +127,8 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, which does not store the distances, unless
-    it is not installed or does not see the GPU."""
-    faiss = faiss_on_gpu() if points.is_cuda else None
-    if faiss is None:
+    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, if it sees one: it does not store the distances."""
+    if not gpu_search.can_search(points):
         return nearest(points, centroids)
-    points, centroids = points.contiguous(), centroids.contiguous()
-    resources = _gpu_resources(points.get_device())
-    with torch.cuda.device(points.device), faiss.contrib.torch_utils.using_stream(resources):
-        distance, index = faiss.knn_gpu(resources, points, centroids, 1, device=points.get_device())
-    return (distance.view(-1) - points.square().sum(dim=1)) / 2, index.view(-1)
-
-
-@cache
-def faiss_on_gpu() -> Any:
-    """faiss with support for torch tensors, or ``None`` if it is not installed or sees no GPU.
-
-    Imported only when a GPU is used: the import patches faiss's classes, after which a user's own ``index.add`` of
-    an ``np.memmap`` raises and ``reconstruct`` returns a tensor.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, on import
-        try:
-            import faiss
-            import faiss.contrib.torch_utils
-        except ImportError:
-            return None
-    return faiss if faiss.get_num_gpus() > 0 else None
-
-
-@cache
-def _gpu_resources(device: int) -> Any:
-    """Streams, handles and scratch memory of one device, made once: making them takes longer than a search."""
-    faiss = faiss_on_gpu()
-    with torch.cuda.device(device):
-        resources = faiss.StandardGpuResources()
-        resources.setTempMemory(_GPU_SCRATCH_BYTES)
-        resources.setPinnedMemory(0)  # nothing comes from the host
-    return resources
+    distance, index = gpu_search.search(points, centroids)
+    return (distance - points.square().sum(dim=1)) / 2, index

@@ -147,9 +147,9 @@ def _numbers(found: Any) -> Tensor | None:
         return found
     if isinstance(found, Sequence) and not isinstance(found, str):
         if all(isinstance(label, str) for label in found):
-            return torch.tensor([_number(label) for label in found])
+            return torch.tensor([_number(label) for label in found], device="cpu")
         if all(isinstance(label, int) for label in found):
-            return torch.tensor(found)
+            return torch.tensor(found, device="cpu")
     return None
 
 

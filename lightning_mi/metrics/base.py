@@ -12,6 +12,7 @@ from torch.nn import Module
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.prints import rank_zero_warn
 
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.checks import check_embeddings, check_integer_vector, check_same_rows
@@ -44,6 +45,7 @@ class BoundMetric(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._estimate: MIEstimate | None = None
+        self._is_of_a_batch = self._has_warned = False
         for state in (*self._float_states, *self._int_states):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -91,8 +93,35 @@ class BoundMetric(Metric):
         if not torch.equal(order, rows):
             states = {name: state[order.to(state.device)] for name, state in states.items()}
             groups = groups[order]
-        self._estimate = self._bound(**states, groups=groups)
-        return torch.tensor(self._estimate.bound, device=self.device)
+        try:
+            self._estimate = self._bound(**states, groups=groups)
+        except ValueError as error:
+            finite = all(bool(torch.isfinite(states[name]).all()) for name in self._float_states)
+            if not (self._is_of_a_batch and finite):
+                raise
+            self._warn_of_a_small_batch(error)
+            return torch.tensor(torch.nan, dtype=torch.float32, device=self.device)
+        return torch.tensor(self._estimate.bound, dtype=torch.float32, device=self.device)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Add rows as ``update`` does: the bound on these rows alone, a 0-d float32 tensor in nats.
+
+        It is nan, with one warning, if they are too few for it: the last batch of an epoch may be small.
+        """
+        self._is_of_a_batch = True
+        try:
+            value: Tensor = super().forward(*args, **kwargs)
+        finally:
+            self._is_of_a_batch = False
+        return value
+
+    def _warn_of_a_small_batch(self, error: ValueError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            rank_zero_warn(
+                f"{type(self).__name__} is nan for a batch, whose rows are kept for `compute()`: {error} The "
+                "bound of a batch has few rows and is low; call `update()` to only add them."
+            )
 
     def estimate(self) -> MIEstimate:
         """:meth:`compute`, with the standard error and the parts of the bound."""

@@ -42,7 +42,8 @@ examples:
   Your own config, which may use groups of lightning_mi.configs:
     lightning-mi rank epoch=3-step=900.ckpt --config conf/train.yaml
 
-exit status: 0; 1 if no model could be ranked; 2 if the arguments or the config are wrong.
+exit status: 0; 1 if no model could be ranked; 2 if the arguments or the config are wrong, or a file
+cannot be written.
 """
 
 
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments of the command line. ``None``: those of the process.
 
     Returns:
-        The exit status: 0; 1 if no model could be ranked; 2 if the config is wrong or a package is missing.
+        The exit status: 0; 1 if no model could be ranked; 2 if the config is wrong, a package is missing or a
+        file cannot be written.
 
     Raises:
         SystemExit: With 2 if the arguments are wrong, with 0 after ``--help``.
@@ -152,6 +154,9 @@ def _rank(options: argparse.Namespace, paths: Sequence[str], overrides: Sequence
     config = compose_config(options.config, overrides)
     if options.plot:
         check_can_plot()
+    plot = "mi_ranking.png" if options.plot is None else options.plot
+    for option, path in {"--csv": options.csv, "--plot": plot}.items():
+        check_can_write(option, path)
     ranking = rank_checkpoints(
         find_checkpoints(paths), config, options.untrained, options.trust, progress_bar=not options.no_progress
     )
@@ -163,13 +168,43 @@ def _rank(options: argparse.Namespace, paths: Sequence[str], overrides: Sequence
             file=sys.stderr,
         )
         return _NONE_RANKED
-    if options.csv:
-        write_ranking_csv(ranking, options.csv)
-        print(f"table: {options.csv}")
-    if options.plot != "":
-        try:
-            plot_ranking(ranking, options.plot or "mi_ranking.png")
-            print(f"plot: {options.plot or 'mi_ranking.png'}")
-        except ModuleNotFoundError as error:
-            print(f"no plot: {error}", file=sys.stderr)
+    try:
+        if options.csv:
+            write_ranking_csv(ranking, options.csv)
+            print(f"table: {options.csv}")
+        if plot:
+            plot_ranking(ranking, plot)
+            print(f"plot: {plot}")
+    except ModuleNotFoundError as error:
+        print(f"no plot: {error}", file=sys.stderr)
+    except OSError as error:  # the disk is full, or the folder has gone since
+        raise ConfigError(f"the ranking cannot be written: {error}") from error
     return _RANKED
+
+
+def check_can_write(option: str, path: str) -> None:
+    """Raise before the models are validated if a file cannot be written.
+
+    Args:
+        option: The option that names it.
+        path: Its path; ``""`` is none.
+
+    Raises:
+        ConfigError: If it cannot be opened for writing.
+
+    Example:
+        >>> check_can_write("--csv", "")
+    """
+    if not path:
+        return
+    existed = os.path.exists(path)
+    try:
+        with open(path, "ab"):
+            pass
+        if not existed:
+            os.remove(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{option}: {os.path.abspath(path)} cannot be written: {error.strerror}. "
+            "Pass another path, or '' for none."
+        ) from error

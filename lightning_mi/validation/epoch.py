@@ -23,10 +23,11 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import capped_num_clusters, default_num_clusters
 from lightning_mi.failures import Failures, NoEstimateError
 from lightning_mi.hashing import mix, uniform
-from lightning_mi.inputs.batches import read_waveforms
+from lightning_mi.inputs.batches import Waveforms, read_waveforms
 from lightning_mi.inputs.labels import Labels, labels_at, read_labels
 from lightning_mi.inputs.segments import Segments, SegmentSampler
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
+from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 from lightning_mi.validation.estimates import (
     DIFFERENCES,
     Findings,
@@ -86,7 +87,8 @@ class ValidationEpoch:
         self._of_frames = [labels for labels in arguments.label_sources if labels.rate is not None]
         self._input_failures = Failures() if measure_input else None
         self._null_failures = Failures() if measure_null else None
-        self._pairs = PairStore(arguments.max_pairs)
+        with torch_defaults():
+            self._pairs = PairStore(arguments.max_pairs)
         self._work = SharedWork()
         self._too_short = self._silent = self._non_finite = 0
         self._num_frames: dict[str, int | None] = {}
@@ -101,12 +103,20 @@ class ValidationEpoch:
         """
         segments = self.failures.attempt(partial(self._sample, batch))
         for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
-            self.failures.attempt(partial(self._store, part, outputs))
+            with torch_defaults():
+                self.failures.attempt(partial(self._store, part, outputs))
 
     def _sample(self, batch: Any) -> Segments:
         waveforms = read_waveforms(batch, self._arguments.layout, self._arguments.batch_to_waveforms)
-        segments = self._sampler(waveforms)
         labels = read_labels(self._arguments.label_sources, batch, waveforms.samples.shape[0])
+        device = waveforms.samples.device
+        waveforms = waveforms._replace(samples=where_float64_is(waveforms.samples))
+        with torch_defaults():
+            segments = self._cut(waveforms, labels)
+        return segments._replace(samples=segments.samples.to(device))
+
+    def _cut(self, waveforms: Waveforms, labels: dict[str, Tensor]) -> Segments:
+        segments = self._sampler(waveforms)
         segments = segments._replace(labels={name: values[segments.rows] for name, values in labels.items()})
         self._too_short += segments.too_short
         self._silent += segments.silent
@@ -167,6 +177,10 @@ class ValidationEpoch:
                 the others a RuntimeError that quotes it.
         """
         self.failures.raise_or_skip(self._forward.has_called)
+        with torch_defaults():
+            return self._estimate()
+
+    def _estimate(self) -> Findings:
         num_pairs = self._synchronize()
         arguments, held = self._arguments, self._held_num_clusters
         wanted = held or arguments.num_clusters or default_num_clusters(num_pairs)

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-import torchaudio
 
 from lightning_mi.controls.input_baseline import frame_statistics, log_mel
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_log_mel_is_that_of_torchaudio(rate):
+    torchaudio = pytest.importorskip("torchaudio", exc_type=(ImportError, OSError, RuntimeError))
     x = torch.randn(4, rate // 2)
     window, hop = round(0.025 * rate), round(0.010 * rate)
     reference = torchaudio.transforms.MelSpectrogram(

@@ -6,7 +6,12 @@ import pytorch_lightning as old
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import nn
 
-from lightning_mi.embedding.lightning_packages import is_lightning_module, is_sharded, overrides
+from lightning_mi.embedding.lightning_packages import (
+    callbacks_of_the_other_package,
+    is_lightning_module,
+    is_sharded,
+    overrides,
+)
 
 PACKAGES = pytest.mark.parametrize("package", [pl, old], ids=["lightning.pytorch", "pytorch_lightning"])
 
@@ -56,3 +61,21 @@ def test_modules_that_lightning_ships_have_methods_of_their_own():
     assert overrides(BoringModel(), "validation_step")
     assert overrides(nn.Linear(1, 1), "forward")
     assert not overrides(nn.Linear(1, 1), "missing")
+
+
+@PACKAGES
+def test_callbacks_of_the_other_package_are_named(package):
+    other = old if package is pl else pl
+
+    def named(*callbacks):
+        trainer = package.Trainer(
+            logger=False, accelerator="cpu", enable_progress_bar=False, callbacks=list(callbacks)
+        )
+        return callbacks_of_the_other_package(trainer)
+
+    assert named(package.callbacks.EarlyStopping("x"), package.callbacks.ModelCheckpoint()) == []
+    own = type("Mine", (other.Callback,), {})  # works in both: so does MIBoundCallback
+    assert named(own()) == []
+    mine = type("Mine", (other.callbacks.EarlyStopping,), {})
+    found = named(other.callbacks.ModelCheckpoint(monitor="x"), mine("x"))
+    assert sorted(found) == [f"{other.__name__}.callbacks.{name}" for name in ("EarlyStopping", "ModelCheckpoint")]

@@ -1,11 +1,13 @@
 """k-means against scikit-learn, faiss and all distances."""
 
+import sys
+
 import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from lightning_mi.estimator import kmeans
-from lightning_mi.estimator.kmeans import cluster, faiss_on_gpu, fit_kmeans, lloyd
+from lightning_mi.estimator import gpu_search
+from lightning_mi.estimator.kmeans import cluster, fit_kmeans, lloyd, search
 from tests.helpers.draws import blobs
 
 
@@ -82,8 +84,8 @@ def test_a_sample_of_many_points_gives_centres_as_good():
 @pytest.fixture(params=["with faiss", "without faiss"])
 def _search_on_gpu(request, monkeypatch):
     if request.param == "without faiss":
-        monkeypatch.setattr(kmeans, "faiss_on_gpu", lambda: None)
-    elif faiss_on_gpu() is None:
+        monkeypatch.setattr(gpu_search, "faiss_on_gpu", lambda: None)
+    elif gpu_search.faiss_on_gpu() is None:
         pytest.skip("needs faiss with support for this GPU")
 
 
@@ -97,3 +99,17 @@ def test_a_gpu_gives_clusters_as_good_and_the_same_bits_again():
     points = host.scaler.center_and_clip(x)
     assert inertia(points, device.centroids.cpu()) < 1.05 * inertia(points, host.centroids)
     assert torch.equal(device.centroids, fit_kmeans(x.cuda(), 64)[0].centroids)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.usefixtures("_search_on_gpu")
+def test_a_gpus_search_is_that_of_the_host_and_leaves_the_users_faiss_as_it_is():
+    points, centroids = torch.randn(5000, 32), torch.randn(64, 32)
+    cost, found = search(points, centroids)
+    on_gpu = search(points.cuda(), centroids.cuda())
+    assert (found == on_gpu[1].cpu()).float().mean() > 0.999
+    torch.testing.assert_close(cost, on_gpu[0].cpu(), atol=1e-3, rtol=1e-3)
+    sliced = search(torch.randn(5000, 64).cuda()[:, ::2], centroids.cuda())  # not contiguous
+    assert sliced[1].shape == (5000,)
+
+    assert "faiss.contrib.torch_utils" not in sys.modules

@@ -142,8 +142,7 @@ def test_what_is_wrong_is_said():
         one.load_state_dict(before)
 
 
-def test_without_torchaudio_there_is_an_input_baseline(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torchaudio.functional", None)
+def test_there_is_an_input_baseline_unless_it_is_not_wanted():
     assert "mi_bound/input" in validate()[0]
     assert "mi_bound/input" not in validate(input_baseline=False)[0]
 

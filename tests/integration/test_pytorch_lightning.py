@@ -96,3 +96,15 @@ def test_a_run_without_validation_is_warned_of():
     trainer = trainer_of(old, [MIBoundCallback(sample_rate=SAMPLE_RATE)], max_epochs=1, enable_checkpointing=False)
     with pytest.warns(UserWarning, match="has no validation loop"):
         trainer.fit(Headless(), loader(utterances(8)))
+
+
+def test_a_callback_of_the_other_name_is_warned_of_and_named(tmp_path):
+    mixed = pl.callbacks.ModelCheckpoint(tmp_path, monitor="val/mi_bound", mode="max")
+    with callback_warnings() as said:
+        fit(old, callbacks=[mixed], max_epochs=1)
+    (text,) = [text for text in said if "sees" in text]
+    assert "sees lightning.pytorch.callbacks.ModelCheckpoint in a Trainer of pytorch_lightning" in text
+    assert "Import Trainer and callbacks from pytorch_lightning." in text
+    with callback_warnings() as said:
+        fit(pl, max_epochs=1)
+    assert not said

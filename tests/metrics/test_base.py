@@ -1,6 +1,7 @@
 """BoundMetric: states, their order, dtypes and processes, against the function on all rows."""
 
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -34,6 +35,24 @@ def test_forward_is_the_value_of_the_batch_and_adds_it():
     metric.update(a[:200], b[:200])
     assert metric(a[200:], b[200:]).item() == pytest.approx(mi_bound(a[200:], b[200:], 8).bound)
     assert metric.compute().item() == pytest.approx(mi_bound(a, b, 8).bound)
+
+
+def test_a_batch_that_is_too_small_for_a_value_is_nan_and_its_rows_count():
+    a, b = pairs()
+    metric = MIBound(num_clusters=8)
+    assert metric(a[:390], b[:390]).item() == pytest.approx(mi_bound(a[:390], b[:390], 8).bound)
+    with pytest.warns(UserWarning, match="MIBound is nan for a batch, whose rows are kept.*got 8 clusters for"):
+        assert metric(a[390:399], b[390:399]).isnan()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metric(a[399:], b[399:]).isnan()
+    assert metric.compute().item() == pytest.approx(mi_bound(a, b, 8).bound)
+    with pytest.raises(ValueError, match="finite"):  # is no matter of few rows
+        metric(a / 0, b / 0)
+    few = MIBound(num_clusters=8)
+    few.update(a[:9], b[:9])
+    with pytest.raises(ValueError, match="8 clusters"):
+        few.compute()
 
 
 def test_pickles_and_clones_hold_the_same_rows():

@@ -1,5 +1,9 @@
 import csv
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -144,3 +148,29 @@ def test_a_missing_matplotlib_exits_with_2_if_a_plot_is_asked_for(monkeypatch, c
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["rank", "x.ckpt", "--plot", "x.png"]) == 2
     assert "pip install 'lightning-mi[plot]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--plot"])
+def test_a_file_that_cannot_be_written_exits_with_2_before_anything_is_read(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for path, why in (("none-here/x.png", "No such file"), ("folder", "Is a directory")):
+        assert main(["rank", "x.ckpt", "data.root=none-here", "data=audio_folder", option, path]) == 2
+        said = capsys.readouterr().err
+        assert f"{option}: {tmp_path / path} cannot be written: {why}" in said
+        assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, to give up root's rights")
+def test_a_folder_that_is_read_only_exits_with_2(tmp_path):
+    tmp_path.chmod(0o555)
+    drop = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+    code = "import sys; from lightning_mi.ranking.cli import main; sys.exit(main(['rank', 'x.ckpt']))"
+    env = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    run = subprocess.run(
+        [*drop, sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 2
+    assert "--csv: " in run.stderr
+    assert "mi_ranking.csv cannot be written: Permission denied" in run.stderr

@@ -72,9 +72,7 @@ def above_far(nearer: Sequence[MIEstimate], far: MIEstimate) -> Score:
         assert each.scores is not None
         assert torch.equal(each.scores.groups, distant.groups)
         totals = totals + each.scores.floored().totals
-    return Score(
-        *replace(distant, totals=totals).gain_over(replace(distant, totals=len(nearer) * distant.totals))
-    )
+    return Score(*replace(distant, totals=totals).gain_over(replace(distant, totals=len(nearer) * distant.totals)))
 
 
 def labelled_bounds(embedded: Embedded, segments: Segments) -> dict[str, Score]:
