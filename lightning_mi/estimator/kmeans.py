@@ -127,7 +127,8 @@ def lloyd(points: Tensor, centroids: Tensor, max_iter: int) -> tuple[Tensor, Ten
 
 
 def search(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, if it sees one: it does not store the distances."""
+    """:func:`lightning_mi.estimator.linalg.nearest`; on a GPU by faiss, if it sees it, which does not store the
+    distances."""
     if not gpu_search.can_search(points):
         return nearest(points, centroids)
     distance, index = gpu_search.search(points, centroids)
