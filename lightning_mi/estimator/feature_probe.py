@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_mi.estimator.contrast import contrast
 from lightning_mi.estimator.lda import discriminant, moments
 from lightning_mi.estimator.linear_probe import LinearProbe, fit_probe
 from lightning_mi.estimator.scaling import RobustScaler
@@ -64,6 +63,7 @@ def fit_feature_probe(
 
     Example:
         >>> import torch
+        >>> from lightning_mi.estimator.contrast import contrast
         >>> z = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
         >>> targets = (z.norm(dim=1) > 1.18).long()  # a circle: no line separates inside from outside
         >>> straight = fit_probe(z[:1000], targets[:1000], 2, 750)
