@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lightning_mi.estimator.kmeans import cluster
-from lightning_mi.estimator.pca_quantizer import ProjectedQuantizer, shrunk_root
+from lightning_mi.estimator.linalg import gram, row_space
+from lightning_mi.estimator.pca_quantizer import ProjectedQuantizer
 from lightning_mi.estimator.scaling import fit_scaler
 
-_SHRINKAGE = 0.1
-_TINY = 1e-12  # relative to the largest squared correlation
+SHRINKAGES = (0.95, 0.5, 0.1)
+_MOST_DIRECTIONS = 64
+_STEPS = 3  # of subspace iteration for the first shrinkage; the others start from the subspace before
+_STEPS_AFTER = 1
+_STRONGEST = 0.999  # above which a correlation is not told from 1
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Pairs of canonical directions, strongest first.
+
+    Attributes:
+        left: ``(D, R)`` float32, of ``z_a``; the rows that they were found on have variance 1 along each.
+        right: ``(D', R)`` float32, of ``z_b``.
+    """
+
+    left: Tensor
+    right: Tensor
 
 
 def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
     """Cluster the rows of ``z_b`` in its canonical coordinates with ``z_a``.
 
-    Both covariances are shrunk by a tenth toward a multiple of the identity. The directions are found on one half
-    of the rows and their correlations measured on the other. Each coordinate is scaled by its correlation there,
-    so spurious correlations (most of them, if there are more dimensions than rows) get no weight.
+    Both covariances are shrunk toward a multiple of the identity. At most 64 directions are found on one half of
+    the rows, for each of three shrinkages, and their correlations measured on the other. The shrinkage is that
+    whose correlations there hold the most information, as if the coordinates were Gaussian: a small one if there
+    are many rows for each dimension, nearly 1 (partial least squares) if there are few. Each coordinate is scaled
+    by its correlation, so spurious ones (most, if there are more dimensions than rows) get no weight.
 
     Args:
         z_a: ``(N, D)`` floating-point.
         z_b: ``(N, D')`` floating-point; row i belongs to row i of ``z_a``.
         num_clusters: K, between 1 and N.
-        seed: Seed of the k-means.
+        seed: Seed of the k-means and of the search for directions.
 
     Returns:
         The quantiser, and the cluster of each row of ``z_b``, ``(N,)`` int64.
@@ -43,35 +64,100 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
     scaler = fit_scaler(z_b)
     a, b = fit_scaler(z_a).squash(z_a), scaler.squash(z_b)
     half = a.shape[0] // 2
-    left, right = directions(a[:half], b[:half])
-    u, v = a[half:] @ left, b[half:] @ right
-    u, v = u - u.mean(dim=0), v - v.mean(dim=0)
-    correlation = (u * v).sum(dim=0) / (u.norm(dim=0) * v.norm(dim=0)).clamp(min=1e-12)
-    noise = 2 * a[half:].shape[0] ** -0.5  # two standard errors of the correlation of independent variables
-    weight = torch.where(correlation > noise, correlation, 0) / v.square().mean(dim=0).sqrt().clamp(min=1e-6)
-    if not bool(weight.any()):
-        weight = torch.ones_like(weight)
-    scaled = (right * weight)[:, weight > 0]
+    u, v = a[half:] - a[half:].mean(dim=0), b[half:] - b[half:].mean(dim=0)
+    noise = 2 * u.shape[0] ** -0.5  # two standard errors of the correlation of independent variables
+    most, scaled = -1.0, b.new_empty(0)
+    for found in directions(a[:half], b[:half], min(_MOST_DIRECTIONS, num_clusters), seed):
+        left, right = u @ found.left, v @ found.right
+        deviation = right.square().mean(dim=0).sqrt().clamp(min=1e-6)
+        correlation = (left * right).mean(dim=0) / (left.square().mean(dim=0).sqrt().clamp(min=1e-6) * deviation)
+        correlation = torch.where(correlation > noise, correlation, 0).clamp(max=_STRONGEST)
+        information = float(-torch.log1p(-correlation.square()).sum())
+        if information > most:
+            some = correlation > 0 if information > 0 else torch.ones_like(correlation, dtype=torch.bool)
+            weight = correlation if information > 0 else torch.ones_like(correlation)
+            most, scaled = information, (found.right * weight / deviation)[:, some]
     centroids, member_of = cluster(b @ scaled, num_clusters, seed)
     return ProjectedQuantizer(centroids, scaled, scaler), member_of
 
 
-def directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Canonical directions ``(D, R)`` and ``(D', R)`` of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32,
-    strongest first; R is the rank of their covariance."""
-    left_root, right_root = shrunk_root(a, _SHRINKAGE), shrunk_root(b, _SHRINKAGE)
-    a_mean, b_mean = a.mean(dim=0, dtype=torch.float64), b.mean(dim=0, dtype=torch.float64)
-    cross = ((a.T @ b).double() / a.shape[0]).addr_(a_mean, b_mean, alpha=-1)
-    whitened = torch.linalg.solve_triangular(left_root, cross, upper=False)
-    whitened = torch.linalg.solve_triangular(right_root, whitened.T, upper=False).T
-    # Singular vectors from the smaller Gram matrix, in half of the time. Its eigenvalues below _TINY are rounding
-    # error: with fewer rows than dimensions the rank is at most the number of rows.
-    wide = whitened.shape[0] < whitened.shape[1]
-    squares, vectors = torch.linalg.eigh(whitened @ whitened.T if wide else whitened.T @ whitened)
-    real = squares > _TINY * squares[-1]
-    squares, vectors = squares[real].flip(0), vectors[:, real].flip(1)
-    others = (whitened.T if wide else whitened) @ vectors / squares.sqrt()
-    u, v = (vectors, others) if wide else (others, vectors)
-    left = torch.linalg.solve_triangular(left_root.T, u, upper=True)
-    right = torch.linalg.solve_triangular(right_root.T, v, upper=True)
-    return left.float(), right.float()
+def directions(
+    a: Tensor, b: Tensor, rank: int, seed: int = 0, shrinkages: tuple[float, ...] = SHRINKAGES
+) -> list[Directions]:
+    """The leading canonical directions of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32, for each shrinkage.
+
+    Subspace iteration with the two ridge regressions, a on b's scores and b on a's. If there are far more
+    dimensions than rows, it works in the space of the rows, in which all directions lie.
+
+    Source:
+        Golub and Zha, "The canonical correlations of matrix pairs and their numerical computation", 1995; Halko,
+        Martinsson, Tropp, "Finding structure with randomness", SIAM Review 2011, for the iteration.
+    """
+    one, other = _Side.of(a), _Side.of(b)
+    cross = one.rows.T @ other.rows / a.shape[0]
+    rank = min(rank, *cross.shape)
+    # Drawn on the host: the same on every device.
+    noise = torch.randn(cross.shape[1], rank, generator=torch.Generator().manual_seed(seed))
+    right = noise.to(a)
+    found = []
+    for number, shrinkage in enumerate(shrinkages):
+        roots = one.root(shrinkage), other.root(shrinkage)
+        for _ in range(_STEPS_AFTER if number else _STEPS):
+            left = torch.cholesky_solve(cross @ right, roots[0])
+            left = torch.linalg.qr(left).Q
+            right = torch.cholesky_solve(cross.T @ left, roots[1])
+            right = torch.linalg.qr(right).Q
+        left = torch.cholesky_solve(cross @ right, roots[0])
+        found.append(_canonical(one, other, left, right, cross))
+    return found
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Centred rows in a space of few dimensions, and their covariance.
+
+    Attributes:
+        rows: ``(N, R)``, centred.
+        covariance: ``(R, R)``.
+        variance: Mean variance of the coordinates of the full space, a 0-d tensor.
+        basis: ``(D, R)``, orthonormal; ``None`` for the full space.
+    """
+
+    rows: Tensor
+    covariance: Tensor
+    variance: Tensor
+    basis: Tensor | None
+
+    @staticmethod
+    def of(x: Tensor) -> _Side:
+        rows = x - x.mean(dim=0)
+        basis = row_space(rows)
+        if basis is not None:
+            rows = rows @ basis
+        covariance = (gram(rows) / x.shape[0]).to(x.dtype)
+        variance = covariance.diagonal().sum() / x.shape[1]
+        return _Side(rows, covariance, variance.clamp(min=1e-12), basis)
+
+    def root(self, shrinkage: float) -> Tensor:
+        """Cholesky factor of the shrunk covariance."""
+        shrunk = self.covariance * (1 - shrinkage)
+        shrunk.diagonal().add_(shrinkage * self.variance)
+        return torch.linalg.cholesky_ex(shrunk).L
+
+    def full(self, directions: Tensor) -> Tensor:
+        """The directions in the space of the embeddings."""
+        return directions if self.basis is None else self.basis @ directions
+
+
+def _canonical(one: _Side, other: _Side, left: Tensor, right: Tensor, cross: Tensor) -> Directions:
+    """Directions within both subspaces whose scores have variance 1 and correlate with their partners' alone."""
+    left, right = _unit_variance(one.covariance, left), _unit_variance(other.covariance, right)
+    u, _, v = torch.linalg.svd(left.T @ cross @ right)
+    return Directions(one.full(left @ u), other.full(right @ v.T))
+
+
+def _unit_variance(covariance: Tensor, directions: Tensor) -> Tensor:
+    inner = (directions.T @ covariance @ directions).double()
+    inner.diagonal().add_(1e-6 * inner.diagonal().mean().clamp(min=1e-30))
+    root = torch.linalg.cholesky_ex(inner).L.to(directions.dtype)
+    return torch.linalg.solve_triangular(root, directions.T, upper=False).T

@@ -32,6 +32,22 @@ def gram(x: Tensor) -> Tensor:
     return total.triu() + total.triu(1).T
 
 
+def row_space(x: Tensor) -> Tensor | None:
+    """Orthonormal basis ``(D, N)`` of a space in which all rows of ``x`` ``(N, D)`` lie, if D is twice N or more;
+    else ``None``, as it would not pay.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[3.0, 0.0, 4.0]])
+        >>> row_space(x).abs()[:, 0].tolist()
+        [0.6..., 0.0, 0.8...]
+        >>> row_space(torch.eye(2)) is None
+        True
+    """
+    num_rows, dim = x.shape
+    return torch.linalg.qr(x.T).Q if dim >= 2 * num_rows else None
+
+
 def sums_by_class(x: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     """Sum of the rows of ``x`` ``(N, D)`` float32 of each class ``(N,)``: ``(num_classes, D)`` float32.
 
