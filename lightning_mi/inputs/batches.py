@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_mi.inputs.layout import WAVEFORMS, Layout
-from lightning_mi.inputs.lengths import (
-    MASK_NAMES,
-    PADDING_MASK_NAMES,
-    lengths_in_batch,
-    lengths_without_trailing_zeros,
-)
+from lightning_mi.inputs.lengths import lengths_in_batch, lengths_without_padding
+from lightning_mi.inputs.masks import is_mask_name
 from lightning_mi.inputs.structure import (
     SHORTEST_WAVEFORM,
     Leaf,
@@ -167,7 +163,7 @@ def check_waveforms(
         )
     num_rows = samples.shape[0]
     if lengths is None:
-        lengths = lengths_without_trailing_zeros(layout.frames(samples))
+        lengths = lengths_without_padding(layout.frames(samples))
     for name, value in (("lengths", lengths), ("groups", groups)):
         if value is not None and (value.shape != (num_rows,) or value.is_floating_point()):
             raise UnknownStructureError(
@@ -187,7 +183,7 @@ def _candidates(parts: Sequence[Leaf], layout: Layout) -> Sequence[Leaf]:
         and leaf.value.is_floating_point()
         and layout.fits(leaf.value)
         and layout.length(leaf.value) >= shortest
-        and leaf.name not in (*MASK_NAMES, *PADDING_MASK_NAMES)
+        and not is_mask_name(leaf.name)
     ]
 
 
