@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from lightning_mi.embedding.pooling import Pooling
+from lightning_mi.examples.public_encoders.registry import JUDGE, SEARCH
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.segments import Gap, SegmentSampler, parse_gaps
-from lightning_mi.examples.public_encoders.registry import JUDGE, SEARCH
 
 _SAMPLE_RATE = 16000
 PAIRS_PER_UTTERANCE = 2
@@ -69,8 +69,8 @@ _VIEWS = (SAME, LATER[1], FAR)
 CONDITIONS = (
     Condition("views", 1.0, (SAME, *LATER, FAR), ("center", "mean")),
     Condition("views, 0.5 s", 0.5, _VIEWS),
-    Condition("views, speed 1", 1.0, _VIEWS, speed=1.0, halves=(SEARCH,)),
-    Condition("views, speed 1.6", 1.0, _VIEWS, speed=1.6, halves=(SEARCH,)),
+    Condition("views, speed 1", 1.0, (SAME, FAR), speed=1.0, halves=(SEARCH,)),
+    Condition("views, speed 1.6", 1.0, (SAME, FAR), speed=1.6, halves=(SEARCH,)),
     Condition("adjacent", 0.5, parse_gaps(["near", "far"]), ("boundary",), speed=1.0),
     Condition("voice", 1.0, parse_gaps("near"), ("mean",), speed=1.0),
     Condition("paper", 0.5, parse_gaps("near"), ("mean",), speed=1.0, channels="shared"),

@@ -17,7 +17,7 @@ from lightning_mi.examples.public_encoders.conditions import Condition
 from lightning_mi.examples.public_encoders.registry import Encoder
 from lightning_mi.examples.public_encoders.speech import PROBE, SAMPLE_RATE, SPEAKERS, Speaker
 
-UTTERANCES = 52
+UTTERANCES = 40
 """Of each speaker, for the scores: two pairs from each."""
 
 ALIGNED = {
@@ -32,6 +32,7 @@ ALIGNED = {
 _PROBED = {"espeak": 24, "pocketsphinx": 50, "voices": 8}  # utterances of a speaker
 _FRAMES = {"espeak": 20, "pocketsphinx": 80}  # of an utterance
 _WINDOWS = (0.25, 1.5, 2.75, 4.0)  # seconds at which the windows for voices begin; they take 1 s
+_LONGEST = 8.0  # seconds of an utterance: the window of the encoder with the shortest
 _BATCH = 32
 
 
@@ -89,8 +90,10 @@ def _align(root: Path) -> ProbeSpeech:
             for number in numbers:
                 here += [(symbol, start + begin, end + begin) for symbol, start, end in known[number]]
                 begin += len(clips[number].waveform) / SAMPLE_RATE
+            here = [phone for phone in here if phone[2] < _LONGEST]
             at = len(waveforms)
-            waveforms.append(torch.cat([clips[number].waveform for number in numbers]))
+            whole = torch.cat([clips[number].waveform for number in numbers])
+            waveforms.append(whole[: round(_LONGEST * SAMPLE_RATE)])
             speakers.append(speaker.id)
             if order < _PROBED["voices"]:
                 for_voices.append(at)

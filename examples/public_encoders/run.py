@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import torch
 
 from lightning_mi.examples.public_encoders import embed as embedding
 from lightning_mi.examples.public_encoders.conditions import CONDITIONS
-from lightning_mi.examples.public_encoders.registry import ENCODERS, HALVES
+from lightning_mi.examples.public_encoders.registry import ENCODERS, HALVES, Encoder
+from lightning_mi.examples.public_encoders.report import Tap, markdown, write_csv
+from lightning_mi.examples.public_encoders.scores import Scorer, settings
+from lightning_mi.examples.public_encoders.truths import tap_accuracies
 
 _PROBES = "probes"
+_RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -25,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing after this")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    {"prepare": _prepare, "embed": _embed}[options.stage](options)
+    {"prepare": _prepare, "embed": _embed, "score": _score, "report": _report}[options.stage](options)
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -37,9 +42,7 @@ def _embed(options: argparse.Namespace) -> None:
     started = time.monotonic()
     spoken = embedding.probe_speech(options.speech, options.cache)
     _, utterances = embedding.score_speech(options.speech, options.half, options.cache)
-    for encoder in ENCODERS:
-        if encoder.half != options.half or not encoder.name.startswith(options.only):
-            continue
+    for encoder in _of_half(options):
         wanted = [_PROBES] + [each.name for each in CONDITIONS if options.half in each.halves]
         files = {what: embedding.embedding_file(options.cache, encoder, what) for what in wanted}
         missing = {what: file for what, file in files.items() if not file.is_file()}
@@ -57,6 +60,53 @@ def _embed(options: argparse.Namespace) -> None:
                 found = embedding.segment_embeddings(encoder, model, by_name[what], utterances)
             torch.save(found, file)
             print(f"{encoder.name}, {what}: {time.process_time() - begun:.0f} s", flush=True)
+
+def _score(options: argparse.Namespace) -> None:
+    spoken = embedding.probe_speech(options.speech, options.cache)
+    for encoder in _of_half(options):
+        file = _scored_file(options, encoder)
+        if file.is_file():
+            continue
+        wanted = [each.name for each in CONDITIONS if options.half in each.halves]
+        files = {what: embedding.embedding_file(options.cache, encoder, what) for what in (_PROBES, *wanted)}
+        if not all(each.is_file() for each in files.values()):
+            continue
+        found = {what: torch.load(each) for what, each in files.items()}
+        probes = found.pop(_PROBES)
+        scored = {}
+        for tap in dict.fromkeys(key.rsplit("/", 1)[0] for key in probes):
+            frames = torch.cat([probes[f"{tap}/{aligner}"] for aligner in spoken.times])
+            score = Scorer(tap, found, frames)
+            begun = time.process_time()
+            scores = {name: score(each) for name, each in settings().items()} | score.baselines()
+            taken = time.process_time() - begun
+            scored[tap] = {"accuracies": tap_accuracies(probes, tap, spoken), "scores": scores}
+            print(
+                f"{encoder.name}, {tap}: scored in {taken:.0f} s, probed in "
+                f"{time.process_time() - begun - taken:.0f} s",
+                flush=True,
+            )
+        file.write_text(json.dumps(scored))
+
+
+def _report(options: argparse.Namespace) -> None:
+    taps = []
+    for encoder in _of_half(options):
+        for tap, each in json.loads(_scored_file(options, encoder).read_text()).items():
+            taps.append(
+                Tap(encoder.name, tap, encoder.family_of(tap), encoder.kind, each["accuracies"], each["scores"])
+            )
+    names = [name for name in taps[0].scores if taps[0].scores[name] == taps[0].scores[name]]
+    write_csv(taps, _RESULTS / f"{options.half}.csv")
+    (_RESULTS / f"{options.half}.md").write_text(markdown(taps, names, f"The {options.half} half"))
+
+
+def _of_half(options: argparse.Namespace) -> list[Encoder]:
+    return [each for each in ENCODERS if each.half == options.half and each.name.startswith(options.only)]
+
+
+def _scored_file(options: argparse.Namespace, encoder: Encoder) -> Path:
+    return embedding.embedding_file(options.cache, encoder, "scores").with_suffix(".json")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""What an encoder's taps are worth: accuracy of linear probes for phones, voices and languages."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from lightning_mi.examples.model_selection.corpora.splits import LEFT_OUT
+from lightning_mi.examples.model_selection.probes import probe_accuracy
+from lightning_mi.examples.public_encoders.embed import ALIGNED, ProbeSpeech
+
+PHONES, VOICES, LANGUAGE = "phones", "voices", "language"
+TASKS = (PHONES, VOICES, LANGUAGE)
+_FEWEST = 15  # frames of a phone in each fold
+_TESTED = (*ALIGNED["espeak"][1], "it/Paola")  # speakers that languages are tested on; one of each
+_LANGUAGES = {name.split("/")[0] for name in _TESTED}
+
+
+def tap_accuracies(found: dict[str, Tensor], tap: str, spoken: ProbeSpeech) -> dict[str, float]:
+    """Accuracies of one tap: ``phones`` is the mean of those with the labels of either aligner."""
+    accuracies = {}
+    for aligner, phones in spoken.phones.items():
+        # Length and palatalisation are written differently from language to language.
+        classes = np.array([symbol.rstrip("ːʲ") for symbol in phones.tolist()])
+        frames = found[f"{tap}/{aligner}"].double().numpy()
+        accuracies[f"phones ({aligner})"] = probe_accuracy(frames, classes, spoken.folds[aligner], fewest=_FEWEST)
+    windows = found[f"{tap}/voices"].double().numpy()
+    each = len(windows) // len(spoken.for_voices)
+    owners = np.repeat([spoken.speakers[number] for number in spoken.for_voices], each)
+    turns = np.concatenate([np.arange((owners == owner).sum()) // each % 2 for owner in dict.fromkeys(owners)])
+    languages = np.array([owner.split("/")[0] for owner in owners])
+    tested = np.isin(owners, _TESTED).astype(np.int64)
+    tested[~np.isin(languages, list(_LANGUAGES))] = LEFT_OUT
+    voices = np.array([owner if "Allison" not in owner else "Allison" for owner in owners])
+    return {
+        PHONES: float(np.mean(list(accuracies.values()))),
+        VOICES: probe_accuracy(windows, voices, turns),
+        LANGUAGE: probe_accuracy(windows, languages, tested),
+        **accuracies,
+    }
