@@ -50,6 +50,7 @@ class Condition:
             self.seconds,
             self.gaps,
             _SAMPLE_RATE,
+            seed=0,
             pairs_per_utterance=PAIRS_PER_UTTERANCE,
             channels=self.channels,
             speed=self.speed,
@@ -57,8 +58,8 @@ class Condition:
         found, groups = [], []
         for number, utterance in enumerate(utterances):
             cut = sampler(Waveforms(utterance[None], torch.tensor([len(utterance)])))
-            found.append(cut.segments)
-            groups.append(torch.full((len(cut.segments),), number))
+            found.append(cut.samples)
+            groups.append(torch.full((len(cut.samples),), number))
         return torch.cat(found), torch.cat(groups)
 
 
@@ -67,8 +68,9 @@ LATER = tuple(Gap(f"later {ms}", ms / 1000, is_view=True) for ms in (40, 80, 120
 _VIEWS = (SAME, LATER[1], FAR)
 
 CONDITIONS = (
-    Condition("views", 1.0, (SAME, *LATER, FAR), ("center", "mean")),
-    Condition("views, 0.5 s", 0.5, _VIEWS),
+    Condition("views", 1.0, _VIEWS, ("center", "mean")),
+    Condition("views, other offsets", 1.0, (SAME, *(gap for gap in LATER if gap not in _VIEWS), FAR), halves=(SEARCH,)),
+    Condition("views, 0.5 s", 0.5, _VIEWS, halves=(SEARCH,)),
     Condition("views, speed 1", 1.0, (SAME, FAR), speed=1.0, halves=(SEARCH,)),
     Condition("views, speed 1.6", 1.0, (SAME, FAR), speed=1.6, halves=(SEARCH,)),
     Condition("adjacent", 0.5, parse_gaps(["near", "far"]), ("boundary",), speed=1.0),

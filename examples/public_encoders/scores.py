@@ -65,7 +65,7 @@ def settings() -> dict[str, Setting]:
     found = {each.name: each for each in _FAMILY}
     for gap in _LATER:
         for each in (Setting((gap,)), Setting(("same", gap))):
-            found[each.name] = each
+            found.setdefault(each.name, replace(each, condition="views, other offsets"))
     for remark, change in _CHANGES.items():
         alike = _FAMILY[:2] if "speed" in remark else _FAMILY
         found |= {f"{each.name}, {remark}": replace(each, **change) for each in alike}  # type: ignore[arg-type]
