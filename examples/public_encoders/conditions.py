@@ -1,7 +1,7 @@
 """Conditions: which segments of an utterance are embedded, and how frames become one vector.
 
-Segments, channels and speeds are the callback's own (:class:`~lightning_mi.inputs.segments.SegmentSampler`), and so
-is the pooling.
+Segments, channels and speeds are the callback's own
+(:class:`~lightning_mi.inputs.segments.SegmentSampler`), and so is the pooling.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ class Condition:
 SAME, FAR = parse_gaps(["same", "far"])
 LATER = tuple(Gap(f"later {ms}", ms / 1000, is_view=True) for ms in (40, 80, 120, 160))
 _VIEWS = (SAME, LATER[1], FAR)
+_OFFSETS = (SAME, LATER[0], *LATER[2:], FAR)
 
 CONDITIONS = (
     Condition("views", 1.0, _VIEWS, ("center", "mean")),
-    Condition("views, other offsets", 1.0, (SAME, *(gap for gap in LATER if gap not in _VIEWS), FAR), halves=(SEARCH,)),
+    Condition("views, other offsets", 1.0, _OFFSETS, halves=(SEARCH,)),
     Condition("views, 0.5 s", 0.5, _VIEWS, halves=(SEARCH,)),
     Condition("views, speed 1", 1.0, (SAME, FAR), speed=1.0, halves=(SEARCH,)),
     Condition("views, speed 1.6", 1.0, (SAME, FAR), speed=1.6, halves=(SEARCH,)),

@@ -1,4 +1,4 @@
-"""Embeddings of an encoder's taps, kept on disk: of segments for the scores, of frames and windows for the probes."""
+"""Embeddings of an encoder's taps, kept on disk: segments for the scores, frames and windows for the probes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mi.embedding.pooling import pool
+from lightning_mi.examples.data.utterances import Phone
 from lightning_mi.examples.public_encoders import labels, speech
 from lightning_mi.examples.public_encoders.conditions import Condition
 from lightning_mi.examples.public_encoders.registry import Encoder
@@ -30,7 +31,7 @@ ALIGNED = {
 """Whose phones each aligner finds. With two groups, probes are fitted to one and tested on the other."""
 
 _PROBED = {"espeak": 24, "pocketsphinx": 50, "voices": 8}  # utterances of a speaker
-_FRAMES = {"espeak": 20, "pocketsphinx": 80}  # of an utterance
+_FRAMES = {"espeak": 60, "pocketsphinx": 160}  # of an utterance
 _WINDOWS = (0.25, 1.5, 2.75, 4.0)  # seconds at which the windows for voices begin; they take 1 s
 _LONGEST = 8.0  # seconds of an utterance: the window of the encoder with the shortest
 _BATCH = 32
@@ -79,14 +80,10 @@ def _align(root: Path) -> ProbeSpeech:
         aligner = next((name for name, groups in ALIGNED.items() if any(speaker.id in g for g in groups)), "")
         count = max(_PROBED["voices"], _PROBED.get(aligner, 0))
         clips = speaker.clips(root, PROBE, count * 7.0)
-        known = {
-            "espeak": lambda clips=clips, speaker=speaker: labels.espeak_phones(
-                clips, speaker.language, speaker.name
-            ),
-            "pocketsphinx": lambda clips=clips: labels.pocketsphinx_phones(clips),
-        }.get(aligner, lambda clips=clips: [()] * len(clips))()
+        known = labels.phones_of(clips, aligner, speaker.language, speaker.name)
         for order, numbers in enumerate(speech.joined(clips)[:count]):
-            here, begin = [], 0.0
+            here: list[Phone] = []
+            begin = 0.0
             for number in numbers:
                 here += [(symbol, start + begin, end + begin) for symbol, start, end in known[number]]
                 begin += len(clips[number].waveform) / SAMPLE_RATE

@@ -1,14 +1,15 @@
 """Phones of the recordings by two independent aligners.
 
-``espeak``: dynamic time warping to the same words spoken by eSpeak NG (:mod:`lightning_mi.examples.data.transcribed`),
-in five languages with two speakers each. ``pocketsphinx``: a recogniser's acoustic model, for English, which one
-speaker speaks.
+``espeak``: dynamic time warping to the same words spoken by eSpeak NG
+(:mod:`lightning_mi.examples.data.transcribed`), in five languages with two speakers each. ``pocketsphinx``: a
+recogniser's acoustic model, for English, which one speaker speaks.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from lightning_mi.examples.data.extras import import_extra
 from lightning_mi.examples.data.transcribed import Transcribed, find_phones
@@ -17,6 +18,13 @@ from lightning_mi.examples.public_encoders.speech import SAMPLE_RATE, Clip
 
 _FRAME_SECONDS = 0.01
 _NO_PHONE = ("SIL", "+SPN+", "+NSN+")
+
+
+def phones_of(clips: Sequence[Clip], aligner: str, language: str, speaker: str) -> list[tuple[Phone, ...]]:
+    """Phones of each clip of one speaker by the aligner of that name; none if it is neither."""
+    if aligner == "espeak":
+        return espeak_phones(clips, language, speaker)
+    return pocketsphinx_phones(clips) if aligner == "pocketsphinx" else [()] * len(clips)
 
 
 def espeak_phones(clips: Sequence[Clip], language: str, speaker: str) -> list[tuple[Phone, ...]]:
@@ -41,25 +49,24 @@ def pocketsphinx_phones(clips: Sequence[Clip]) -> list[tuple[Phone, ...]]:
     return found
 
 
-def _aligned(decoder: object, clip: Clip, words: Sequence[str]) -> tuple[Phone, ...]:
-    d: object = decoder
+def _aligned(decoder: Any, clip: Clip, words: Sequence[str]) -> tuple[Phone, ...]:
     samples = (clip.waveform.clamp(-1, 1) * 32767).short().numpy().tobytes()
     try:
-        d.set_align_text(" ".join(words))  # type: ignore[attr-defined]
-        _decode(d, samples)
-        d.set_alignment()  # type: ignore[attr-defined]
-        _decode(d, samples)
+        decoder.set_align_text(" ".join(words))
+        _decode(decoder, samples)
+        decoder.set_alignment()
+        _decode(decoder, samples)
     except RuntimeError:  # no path
         return ()
     return tuple(
         (phone.name, phone.start * _FRAME_SECONDS, (phone.start + phone.duration) * _FRAME_SECONDS)
-        for word in d.get_alignment()  # type: ignore[attr-defined]
+        for word in decoder.get_alignment()
         for phone in word
         if phone.name not in _NO_PHONE
     )
 
 
-def _decode(decoder: object, samples: bytes) -> None:
-    decoder.start_utt()  # type: ignore[attr-defined]
-    decoder.process_raw(samples, full_utt=True)  # type: ignore[attr-defined]
-    decoder.end_utt()  # type: ignore[attr-defined]
+def _decode(decoder: Any, samples: bytes) -> None:
+    decoder.start_utt()
+    decoder.process_raw(samples, full_utt=True)
+    decoder.end_utt()

@@ -56,7 +56,10 @@ def _random(name: str, half: str, load: Callable[[], nn.Module]) -> Encoder:
 
 
 _TINY = partial(whisper.WhisperEncoder, 384, 4, 6, 400, right=True, normalize=True)
-_SPECTRA = (("log-mel", "log-mel less mean", "level"), ("MFCC", "MFCC less mean", "long-term spectrum", "constant"))
+_SPECTRA = (
+    ("log-mel", "log-mel less mean", "level"),
+    ("MFCC", "MFCC less mean", "long-term spectrum", "constant"),
+)
 
 ENCODERS = (
     Encoder("pyannote", SEARCH, PRETRAINED, recurrent.pyannote_segmentation),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,14 @@ class Ranking:
         layers = self.zoo(task, self._has_layers)
         columns: list[tuple[Floats, Any, str, float]] = []
         for zoo in (every, pretrained):
-            draws = zoo.bootstrap(lambda z: z.value(spearman), _TIMES)
+            draws = zoo.bootstrap(_overall, _TIMES)
             columns.append((zoo.value(spearman), draws, "{:+.2f}", 1.0))
         rankme = self.names.index(RANKME)
         values, draws = columns[0][:2]
         columns.insert(1, (values - values[rankme], draws - draws[:, [rankme]], "{:+.2f}", 1.0))
         values, draws = columns[2][:2]
         columns.append((values - values[rankme], draws - draws[:, [rankme]], "{:+.2f}", 1.0))
-        inside = lambda zoo: zoo.within_objectives(spearman)  # noqa: E731
-        columns.append((inside(layers), layers.bootstrap(inside, _TIMES), "{:+.2f}", 1.0))
+        columns.append((_inside(layers), layers.bootstrap(_inside, _TIMES), "{:+.2f}", 1.0))
         columns.append((every.value(regret), None, "{:.1f}", 100.0))
         columns.append((pretrained.value(regret), None, "{:.1f}", 100.0))
         return [
@@ -103,17 +103,26 @@ class Ranking:
     def of_encoder(self, task: str) -> list[list[str]]:
         """For each pretrained encoder of four taps or more, Spearman within it."""
         encoders = list(dict.fromkeys(each.encoder for each in self.taps if self._has_layers(each)))
-        inside = [self.zoo(task, lambda tap, encoder=encoder: tap.encoder == encoder) for encoder in encoders]  # type: ignore[misc]
+        inside = [self.zoo(task, partial(_is_of, encoder)) for encoder in encoders]
         values = np.stack([zoo.value(spearman) for zoo in inside], axis=1)
         return [["", *encoders]] + [
             [name, *(f"{value:+.2f}" for value in values[i])] for i, name in enumerate(self.names)
         ]
 
     def _has_layers(self, tap: Tap) -> bool:
-        return (
-            _is_pretrained(tap)
-            and sum(each.encoder == tap.encoder for each in self.taps) >= _FEWEST_LAYERS
-        )
+        return _is_pretrained(tap) and sum(each.encoder == tap.encoder for each in self.taps) >= _FEWEST_LAYERS
+
+
+def _is_of(encoder: str, tap: Tap) -> bool:
+    return tap.encoder == encoder
+
+
+def _overall(zoo: Zoo) -> Floats:
+    return zoo.value(spearman)
+
+
+def _inside(zoo: Zoo) -> Floats:
+    return zoo.within_objectives(spearman)
 
 
 def _is_pretrained(tap: Tap) -> bool:

@@ -21,11 +21,16 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
+    """Run one stage of one half."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=("prepare", "embed", "score", "report"))
     parser.add_argument("half", choices=HALVES)
-    parser.add_argument("--speech", type=Path, default=Path(".cache/speech"), help="where the packages are unpacked")
-    parser.add_argument("--cache", type=Path, default=Path("runs/public_encoders"), help="where embeddings are kept")
+    parser.add_argument(
+        "--speech", type=Path, default=Path(".cache/speech"), help="where the packages are unpacked"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/public_encoders"), help="where embeddings are kept"
+    )
     parser.add_argument("--only", default="", help="names that begin like this, of encoders")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing after this")
     options = parser.parse_args()
@@ -60,6 +65,7 @@ def _embed(options: argparse.Namespace) -> None:
                 found = embedding.segment_embeddings(encoder, model, by_name[what], utterances)
             torch.save(found, file)
             print(f"{encoder.name}, {what}: {time.process_time() - begun:.0f} s", flush=True)
+
 
 def _score(options: argparse.Namespace) -> None:
     spoken = embedding.probe_speech(options.speech, options.cache)

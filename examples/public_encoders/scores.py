@@ -135,4 +135,3 @@ class Scorer:
 def _position(condition: str, gap: str) -> int:
     (found,) = (each for each in CONDITIONS if each.name == condition)
     return 1 + [each.name for each in found.gaps].index(gap)
-

@@ -1,11 +1,10 @@
 """Recorded speech of Debian packages: 20 speakers, telephone prompts, words for children and a game's dialogues.
 
 The clips are short. Those of one speaker are joined to utterances of 5 to 7 s, so that views of one moment and of
-one far from it have room. No root is needed to get them (850 MB, of which the game's pictures are half)::
+one far from it have room. ``make encoders`` gets the packages of ``packages.txt`` (420 MB) without root::
 
     mkdir -p .cache/speech && cd .cache/speech
-    apt-get download asterisk-core-sounds-{en,es,fr,it,ru}{,-wav} asterisk-prompt-{it-menardi-wav,es-co,fr-armelle} \\
-        tuxpaint-stamps-default fillets-ng-data{,-cs,-nl}
+    apt-get download $(grep -v '^#' ../../examples/public_encoders/packages.txt)
     for package in *.deb; do dpkg -x $package .; done
 """
 
@@ -15,6 +14,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +26,9 @@ from lightning_mi.examples.data.pauses import utterances_in
 from lightning_mi.examples.public_encoders.registry import JUDGE, SEARCH
 
 SAMPLE_RATE = 16000
+File = tuple[str, Callable[[], Tensor], str]
+"""Name, reader and words of a clip."""
+
 SCORE, PROBE = "score", "probe"
 _SHORTEST, _LONGEST = 0.35, 7.0  # seconds of a clip
 _UTTERANCE_SECONDS = 5.0
@@ -62,7 +65,7 @@ class Speaker:
     name: str
     language: str
     half: str
-    files: Callable[[Path], Iterable[tuple[str, Callable[[], Tensor], str]]]
+    files: Callable[[Path], Iterable[File]]
 
     @property
     def id(self) -> str:
@@ -112,17 +115,17 @@ def _draw(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _prompts(language: str, voice: str) -> Callable[[Path], Iterable[tuple[str, Callable[[], Tensor], str]]]:
-    def files(root: Path) -> Iterable[tuple[str, Callable[[], Tensor], str]]:
+def _prompts(language: str, voice: str) -> Callable[[Path], Iterable[File]]:
+    def files(root: Path) -> Iterable[File]:
         sets = [each for each in PROMPT_SETS if (each.language, each.voice) == (language, voice)]
         for prompt in find_prompts([root], sets).prompts:
-            yield prompt.name, lambda prompt=prompt: prompt.read(SAMPLE_RATE), prompt.text  # type: ignore[misc]
+            yield prompt.name, partial(prompt.read, SAMPLE_RATE), prompt.text
 
     return files
 
 
-def _stamps(tag: str) -> Callable[[Path], Iterable[tuple[str, Callable[[], Tensor], str]]]:
-    def files(root: Path) -> Iterable[tuple[str, Callable[[], Tensor], str]]:
+def _stamps(tag: str) -> Callable[[Path], Iterable[File]]:
+    def files(root: Path) -> Iterable[File]:
         for path in sorted((root / _STAMPS).rglob(f"*_desc_{tag}.ogg")):
             stem = path.name.removesuffix(f"_desc_{tag}.ogg")
             words = path.with_name(f"{stem}.txt")
@@ -130,13 +133,13 @@ def _stamps(tag: str) -> Callable[[Path], Iterable[tuple[str, Callable[[], Tenso
             text = next((line.split("=", 1)[1] for line in lines if line.startswith(f"{tag}.utf8=")), "")
             # Pictures of one thing share its words, whatever their files are called.
             name = f"stamp/{lines[0].strip()}" if lines else f"stamp/{stem}"
-            yield name, lambda path=path: read_audio(path, SAMPLE_RATE), text.strip()  # type: ignore[misc]
+            yield name, partial(read_audio, path, SAMPLE_RATE), text.strip()
 
     return files
 
 
-def _game(tag: str, who: str) -> Callable[[Path], Iterable[tuple[str, Callable[[], Tensor], str]]]:
-    def files(root: Path) -> Iterable[tuple[str, Callable[[], Tensor], str]]:
+def _game(tag: str, who: str) -> Callable[[Path], Iterable[File]]:
+    def files(root: Path) -> Iterable[File]:
         texts: dict[str, str] = {}
         for script in sorted((root / _GAME / "script").rglob(f"dialogs_{tag}.lua")):
             pairs = re.findall(
@@ -145,7 +148,7 @@ def _game(tag: str, who: str) -> Callable[[Path], Iterable[tuple[str, Callable[[
             texts.update(pairs)
         for path in sorted((root / _GAME / "sound").rglob(f"{tag}/*-{who}-*.ogg")):
             if path.stem.split("-")[1] == who:
-                yield f"fish/{path.stem}", lambda path=path: read_audio(path, SAMPLE_RATE), texts.get(path.stem, "")  # type: ignore[misc]
+                yield f"fish/{path.stem}", partial(read_audio, path, SAMPLE_RATE), texts.get(path.stem, "")
 
     return files
 

@@ -11,7 +11,7 @@ from lightning_mi.examples.public_encoders.embed import ALIGNED, ProbeSpeech
 
 PHONES, VOICES, LANGUAGE = "phones", "voices", "language"
 TASKS = (PHONES, VOICES, LANGUAGE)
-_FEWEST = 15  # frames of a phone in each fold
+_FEWEST = 30  # frames of a phone in each fold
 _TESTED = (*ALIGNED["espeak"][1], "it/Paola")  # speakers that languages are tested on; one of each
 _LANGUAGES = {name.split("/")[0] for name in _TESTED}
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_mi.examples.data.extras import import_extra
 from lightning_mi.examples.public_encoders.encoders.mel import MelSpectrum
 from lightning_mi.examples.public_encoders.encoders.packages import package_file
 
@@ -30,12 +31,11 @@ class Graph:
     def __init__(
         self, path: Path, feed: str, rank: int, taps: Mapping[str, str], constants: Mapping[str, Any] | None = None
     ) -> None:
-        import onnx
-        import onnxruntime
-
+        onnx, onnxruntime = import_extra("onnx"), import_extra("onnxruntime")
         model = onnx.load(str(path))
         graph = model.graph
-        nodes, needed = [], set(taps)
+        nodes: list[Any] = []
+        needed = set(taps)
         for node in reversed(graph.node):
             if needed & set(node.output) and feed not in node.output:
                 nodes.insert(0, node)
@@ -72,7 +72,7 @@ def _frames(z: Tensor) -> Tensor:
 
 
 class DNSMOS(nn.Module):
-    """Microsoft's DNSMOS (P.808): convolutions on a mel spectrum relative to its maximum; taps 20, 40 and 80 ms apart.
+    """Microsoft's DNSMOS (P.808): convolutions on mel decibels below the loudest; taps 20, 40 and 80 ms apart.
 
     Source:
         Reddy et al., "DNSMOS: a non-intrusive perceptual objective speech quality metric to evaluate noise

@@ -1,4 +1,4 @@
-"""Recurrent encoders: of voices (Resemblyzer), of Spanish phones (Phonet), of who speaks (pyannote, in WhisperX)."""
+"""Recurrent encoders: for voices (Resemblyzer), Spanish phones (Phonet), turns of speakers (pyannote)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_mi.examples.data.extras import import_extra
 from lightning_mi.examples.public_encoders.encoders.mel import SAMPLE_RATE, MelSpectrum
 from lightning_mi.examples.public_encoders.encoders.packages import package_file
 
@@ -57,12 +58,10 @@ class PhoneGRU(nn.Module):
         super().__init__()
         self.mel = MelSpectrum(33, 512, 160, window=400, slaney=False)
         self.mel.window = torch.ones(400)
-        self.register_buffer("mean", torch.full((34,), -3.0))
-        self.register_buffer("scale", torch.ones(34))
+        self.mean, self.scale = torch.full((34,), -3.0), torch.ones(34)
         self.norm = nn.BatchNorm1d(34, eps=1e-3)
-        self.cells = nn.ModuleList(
-            nn.ModuleList(KerasGRU(width, 128) for _ in range(2)) for width in (34, 256)
-        )
+        self.forwards = nn.ModuleList(KerasGRU(width, 128) for width in (34, 256))
+        self.backwards = nn.ModuleList(KerasGRU(width, 128) for width in (34, 256))
         self.dense = nn.Linear(256, 128)
 
     def forward(self, waveforms: Tensor) -> dict[str, Tensor]:
@@ -75,8 +74,8 @@ class PhoneGRU(nn.Module):
         energies = energies.clamp(min=1e-10).log10()
         x = self.norm(((energies - self.mean) / self.scale).mT).mT
         taps = {}
-        for number, (forward, backward) in enumerate(self.cells, start=1):
-            x = torch.cat([forward(x), backward(x.flip(1)).flip(1)], dim=2)
+        for number, pair in enumerate(zip(self.forwards, self.backwards, strict=True), start=1):
+            x = torch.cat([pair[0](x), pair[1](x.flip(1)).flip(1)], dim=2)
             taps[f"GRU {number}"] = x
         taps["dense"] = F.relu(self.dense(x))
         return taps
@@ -108,8 +107,7 @@ class KerasGRU(nn.Module):
 
 def phonet(file: str) -> PhoneGRU:
     """With the weights of Phonet: ``"model.h5"`` (phonological classes) or ``"phonemes.hdf5"`` (phonemes)."""
-    import h5py
-
+    h5py = import_extra("h5py")
     model = PhoneGRU()
     model.mean = torch.from_numpy(np.load(package_file("phonet", "models", "mu.npy")).mean(axis=0)).float()
     model.scale = torch.from_numpy(np.load(package_file("phonet", "models", "std.npy")).mean(axis=0)).float()
@@ -123,16 +121,19 @@ def phonet(file: str) -> PhoneGRU:
             )
         )
     with torch.no_grad():
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        targets = (model.norm.weight, model.norm.bias, model.norm.running_mean, model.norm.running_var)
-        for name, target in zip(names, targets, strict=True):
-            target.copy_(stored[f"batch_normalization_1/{name}:0"])
-        for number, pair in enumerate(model.cells, start=1):
-            for direction, cell in zip(("forward", "backward"), pair, strict=True):
+        names = {
+            "weight": "gamma",
+            "bias": "beta",
+            "running_mean": "moving_mean",
+            "running_var": "moving_variance",
+        }
+        for ours, theirs in names.items():
+            getattr(model.norm, ours).copy_(stored[f"batch_normalization_1/{theirs}:0"])
+        for direction, cells in (("forward", model.forwards), ("backward", model.backwards)):
+            for number, cell in enumerate(cells, start=1):
                 at = f"{direction}_gru_{number}"
-                cell.kernel.copy_(stored[f"{at}/kernel:0"])
-                cell.recurrent.copy_(stored[f"{at}/recurrent_kernel:0"])
-                cell.bias.copy_(stored[f"{at}/bias:0"])
+                for ours, theirs in (("kernel", "kernel"), ("recurrent", "recurrent_kernel"), ("bias", "bias")):
+                    getattr(cell, ours).copy_(stored[f"{at}/{theirs}:0"])
         model.dense.weight.copy_(stored["time_distributed_1/kernel:0"].T)
         model.dense.bias.copy_(stored["time_distributed_1/bias:0"])
     return model
@@ -196,12 +197,11 @@ def pyannote_segmentation() -> SincLSTM:
         model.wave_norm.bias.copy_(stored["sincnet.wav_norm1d.bias"])
         model.low.copy_(stored["sincnet.conv1d.0.filterbank.low_hz_"])
         model.band.copy_(stored["sincnet.conv1d.0.filterbank.band_hz_"])
-        for number, convolution in enumerate(model.convolutions, start=1):
-            convolution.weight.copy_(stored[f"sincnet.conv1d.{number}.weight"])
-            convolution.bias.copy_(stored[f"sincnet.conv1d.{number}.bias"])
-        for number, norm in enumerate(model.norms):
-            norm.weight.copy_(stored[f"sincnet.norm1d.{number}.weight"])
-            norm.bias.copy_(stored[f"sincnet.norm1d.{number}.bias"])
+        for kind in ("weight", "bias"):
+            for number, convolution in enumerate(model.convolutions, start=1):
+                getattr(convolution, kind).copy_(stored[f"sincnet.conv1d.{number}.{kind}"])
+            for number, norm in enumerate(model.norms):
+                getattr(norm, kind).copy_(stored[f"sincnet.norm1d.{number}.{kind}"])
     _fill_layers(model.layers, stored)
     return model
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_mi.examples.data.extras import import_extra
 from lightning_mi.examples.public_encoders.encoders.mel import MelSpectrum
 from lightning_mi.examples.public_encoders.encoders.packages import package_file
 
@@ -162,8 +163,8 @@ def from_ctranslate2(variables: Mapping[str, Any]) -> WhisperEncoder:
 
 def smart_turn() -> WhisperEncoder:
     """Smart Turn v3.2: Whisper-tiny's encoder, tuned to tell whether a speaker has finished; int8 weights."""
-    import onnx
-    from onnx import numpy_helper
+    onnx = import_extra("onnx")
+    numpy_helper = import_extra("onnx.numpy_helper")
 
     path = package_file("pipecat", "audio", "turn", "smart_turn", "data", "smart-turn-v3.2-cpu.onnx")
     graph = onnx.load(str(path)).graph

@@ -76,7 +76,9 @@ def test_another_version_of_the_file_is_refused():
 
 def test_the_encoder_is_that_of_transformers_with_the_same_weights():
     transformers = pytest.importorskip("transformers")
-    arrays = {name.removeprefix("encoder/"): torch.from_numpy(a.astype(np.float32)) for name, a in variables().items()}
+    arrays = {
+        name.removeprefix("encoder/"): torch.from_numpy(a.astype(np.float32)) for name, a in variables().items()
+    }
     config = transformers.WhisperConfig(
         d_model=WIDTH,
         encoder_layers=LAYERS,
@@ -99,10 +101,20 @@ def test_the_encoder_is_that_of_transformers_with_the_same_weights():
             state[f"{to}.self_attn.{part}_proj.weight"] = weight
             if part != "k":
                 state[f"{to}.self_attn.{part}_proj.bias"] = bias
-        for theirs, ours in (("self_attn.out_proj", "self_attention/linear_1"), ("fc1", "ffn/linear_0"), ("fc2", "ffn/linear_1")):
+        for theirs, ours in (
+            ("self_attn.out_proj", "self_attention/linear_1"),
+            ("fc1", "ffn/linear_0"),
+            ("fc2", "ffn/linear_1"),
+        ):
             state |= {f"{to}.{theirs}.{kind}": arrays[f"{at}/{ours}/{kind}"] for kind in ("weight", "bias")}
-        for theirs, ours in (("self_attn_layer_norm", "self_attention/layer_norm"), ("final_layer_norm", "ffn/layer_norm")):
-            state |= {f"{to}.{theirs}.weight": arrays[f"{at}/{ours}/gamma"], f"{to}.{theirs}.bias": arrays[f"{at}/{ours}/beta"]}
+        for theirs, ours in (
+            ("self_attn_layer_norm", "self_attention/layer_norm"),
+            ("final_layer_norm", "ffn/layer_norm"),
+        ):
+            state |= {
+                f"{to}.{theirs}.weight": arrays[f"{at}/{ours}/gamma"],
+                f"{to}.{theirs}.bias": arrays[f"{at}/{ours}/beta"],
+            }
     reference.load_state_dict(state)
     # Keys without a bias are as good as keys with one: softmax does not see it.
     model = from_ctranslate2(variables()).eval()
