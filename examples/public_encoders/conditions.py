@@ -64,14 +64,16 @@ class Condition:
 
 
 SAME, FAR = parse_gaps(["same", "far"])
-LATER = tuple(Gap(f"later {ms}", ms / 1000, is_view=True) for ms in (40, 80, 120, 160))
+LATER = tuple(Gap(f"later {ms}", ms / 1000, is_view=True) for ms in (40, 80, 120, 160, 240, 320, 480))
 _VIEWS = (SAME, LATER[1], FAR)
-_OFFSETS = (SAME, LATER[0], *LATER[2:], FAR)
+_OFFSETS = (SAME, LATER[0], *LATER[2:4], FAR)
+_LATE = (SAME, *LATER[4:], FAR)
 
 CONDITIONS = (
     Condition("views", 1.0, _VIEWS, ("center", "mean")),
     Condition("views, other offsets", 1.0, _OFFSETS, halves=(SEARCH,)),
-    Condition("views, 0.5 s", 0.5, _VIEWS, halves=(SEARCH,)),
+    Condition("views, late offsets", 1.0, _LATE, halves=(SEARCH,)),
+    Condition("views, 0.5 s", 0.5, _VIEWS),
     Condition("views, speed 1", 1.0, (SAME, FAR), speed=1.0, halves=(SEARCH,)),
     Condition("views, speed 1.6", 1.0, (SAME, FAR), speed=1.6, halves=(SEARCH,)),
     Condition("adjacent", 0.5, parse_gaps(["near", "far"]), ("boundary",), speed=1.0),
