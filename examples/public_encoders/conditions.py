@@ -70,7 +70,8 @@ _OFFSETS = (SAME, LATER[0], *LATER[2:4], FAR)
 _LATE = (SAME, *LATER[4:], FAR)
 
 CONDITIONS = (
-    Condition("views", 1.0, _VIEWS, ("center", "mean")),
+    Condition("views", 1.0, _VIEWS, ("center", "mean"), halves=(SEARCH,)),
+    Condition("views, chosen", 1.0, (SAME, LATER[0], FAR), halves=(JUDGE,)),
     Condition("views, other offsets", 1.0, _OFFSETS, halves=(SEARCH,)),
     Condition("views, late offsets", 1.0, _LATE, halves=(SEARCH,)),
     Condition("views, 0.5 s", 0.5, _VIEWS),

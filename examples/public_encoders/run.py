@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -75,16 +76,17 @@ def _score(options: argparse.Namespace) -> None:
             continue
         wanted = [each.name for each in CONDITIONS if options.half in each.halves]
         files = {what: embedding.embedding_file(options.cache, encoder, what) for what in (_PROBES, *wanted)}
-        if not all(each.is_file() for each in files.values()):
+        if not files[_PROBES].is_file() or not files[wanted[0]].is_file():
             continue
-        found = {what: torch.load(each) for what, each in files.items()}
+        # Scores of conditions that were not embedded are NaN, and left out of the tables.
+        found = {what: torch.load(each) for what, each in files.items() if each.is_file()}
         probes = found.pop(_PROBES)
         scored = {}
         for tap in dict.fromkeys(key.rsplit("/", 1)[0] for key in probes):
             frames = torch.cat([probes[f"{tap}/{aligner}"] for aligner in spoken.times])
             score = Scorer(tap, found, frames)
             begun = time.process_time()
-            scores = {name: score(each) for name, each in settings().items()} | score.baselines()
+            scores = {name: score(each) for name, each in settings(options.half).items()} | score.baselines()
             taken = time.process_time() - begun
             scored[tap] = {"accuracies": tap_accuracies(probes, tap, spoken), "scores": scores}
             print(
@@ -98,11 +100,14 @@ def _score(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     taps = []
     for encoder in _of_half(options):
-        for tap, each in json.loads(_scored_file(options, encoder).read_text()).items():
-            taps.append(
-                Tap(encoder.name, tap, encoder.family_of(tap), encoder.kind, each["accuracies"], each["scores"])
-            )
-    names = [name for name in taps[0].scores if taps[0].scores[name] == taps[0].scores[name]]
+        file = _scored_file(options, encoder)
+        if not file.is_file():
+            print(f"{encoder.name}: not scored, left out")
+            continue
+        for tap, each in json.loads(file.read_text()).items():
+            who = (encoder.name, tap, encoder.family_of(tap), encoder.kind)
+            taps.append(Tap(*who, each["accuracies"], each["scores"]))
+    names = [name for name in taps[0].scores if all(math.isfinite(each.scores[name]) for each in taps)]
     write_csv(taps, _RESULTS / f"{options.half}.csv")
     (_RESULTS / f"{options.half}.md").write_text(markdown(taps, names, f"The {options.half} half"))
 

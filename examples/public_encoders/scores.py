@@ -12,8 +12,11 @@ from lightning_mi import MIEstimate, mi_bound
 from lightning_mi.estimator.registry import QuantizerName
 from lightning_mi.examples.model_selection.scores.baselines import alpha_req, lidar, rankme
 from lightning_mi.examples.public_encoders.conditions import CONDITIONS
+from lightning_mi.examples.public_encoders.registry import SEARCH
 
 RANKME = "RankMe"
+CHOSEN = "same - later 40, k-means"
+"""What the search half chose."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,17 @@ _SAME_BOUND = Setting(("same",), less="")
 _SAME = Setting(("same",))
 _LATER_80 = Setting(("later 80",))
 _SUM = Setting(("same", "later 80"))
-_FAMILY = (_SAME_BOUND, _SAME, _LATER_80, _SUM)
+_INSTANT = Setting(("same",), less="later 80")
+_FAMILY = (_SAME_BOUND, _SAME, _LATER_80, _SUM, _INSTANT)
+_LESS = dict.fromkeys((40, 120, 160), "views, other offsets") | dict.fromkeys(
+    (240, 320, 480), "views, late offsets"
+)
+_BEFORE = {
+    "adjacent": Setting(("near",), less="", condition="adjacent", pooling="boundary"),
+    "near - far": Setting(("near",), condition="adjacent", pooling="boundary"),
+    "voice": Setting(("near",), less="", condition="voice", pooling="mean"),
+    "paper": Setting(("near",), less="", condition="paper", pooling="mean", quantizer="kmeans"),
+}
 _CHANGES: Mapping[str, dict[str, object]] = {
     "speed 1": {"condition": "views, speed 1"},
     "speed 1.6": {"condition": "views, speed 1.6"},
@@ -60,23 +73,38 @@ _CHANGES: Mapping[str, dict[str, object]] = {
 }
 
 
-def settings() -> dict[str, Setting]:
-    """All settings by name; those without a remark have 1 s, speed 1.3, K = 32, canonical, the centre frame."""
+def settings(half: str) -> dict[str, Setting]:
+    """Settings by name; those without a remark have 1 s, speed 1.3, K = 32, canonical, the centre frame.
+
+    The judge half has the chosen one, its parts, the preset for content and what the callback had before.
+    """
+    return _searched() if half == SEARCH else _judged()
+
+
+def _judged() -> dict[str, Setting]:
+    views = {"condition": "views, chosen"}
+    found = {each.name: replace(each, **views) for each in (_SAME_BOUND, _SAME)}  # type: ignore[arg-type]
+    found["later 40 - far"] = Setting(("later 40",), **views)  # type: ignore[arg-type]
+    found["same - later 40"] = Setting(("same",), less="later 40", **views)  # type: ignore[arg-type]
+    found[CHOSEN] = replace(found["same - later 40"], quantizer="kmeans")
+    found["same - far, k-means"] = replace(found["same - far"], quantizer="kmeans")
+    found["same - far, 0.5 s"] = replace(_SAME, condition="views, 0.5 s")
+    return found | _BEFORE
+
+
+def _searched() -> dict[str, Setting]:
     found = {each.name: each for each in _FAMILY}
     for gap in _LATER:
         for each in (Setting((gap,)), Setting(("same", gap))):
             found.setdefault(each.name, replace(each, condition="views, other offsets"))
+    for ms, condition in _LESS.items():
+        each = Setting(("same",), less=f"later {ms}", condition=condition)
+        found.setdefault(each.name, each)
+        found[f"{each.name}, k-means"] = replace(each, quantizer="kmeans")
     for remark, change in _CHANGES.items():
         alike = _FAMILY[:2] if "speed" in remark else _FAMILY
         found |= {f"{each.name}, {remark}": replace(each, **change) for each in alike}  # type: ignore[arg-type]
-    adjacent = Setting(("near",), less="", condition="adjacent", pooling="boundary")
-    found |= {
-        "adjacent": adjacent,
-        "near - far": replace(adjacent, less="far"),
-        "voice": Setting(("near",), less="", condition="voice", pooling="mean"),
-        "paper": Setting(("near",), less="", condition="paper", pooling="mean", quantizer="kmeans"),
-    }
-    return found
+    return found | _BEFORE
 
 
 @dataclass(frozen=True)
@@ -107,11 +135,12 @@ class Scorer:
     def baselines(self) -> dict[str, float]:
         """Scores that are no bounds, of frames (LiDAR: of two views of one moment)."""
         frames = self.frames.float()
-        views = self.embeddings["views"][f"{self.tap}/center"][:, :2].float()
+        views = next(each for name, each in self.embeddings.items() if name.startswith("views"))
+        pairs = views[f"{self.tap}/center"][:, :2].float()
         wanted: dict[str, Callable[[], float]] = {
             RANKME: lambda: rankme(frames),
             "alpha-ReQ": lambda: -abs(alpha_req(frames) - 1),
-            "LiDAR": lambda: lidar(views),
+            "LiDAR": lambda: lidar(pairs),
             "dimension": lambda: float(frames.shape[1]),
         }
         return {name: score() for name, score in wanted.items()}

@@ -12,9 +12,9 @@ from scipy.stats import spearmanr
 from lightning_mi import mi_bound
 from lightning_mi.examples.public_encoders import speech
 from lightning_mi.examples.public_encoders.conditions import CONDITIONS
-from lightning_mi.examples.public_encoders.registry import ENCODERS, HALVES, PRETRAINED
+from lightning_mi.examples.public_encoders.registry import ENCODERS, HALVES, JUDGE, PRETRAINED, SEARCH
 from lightning_mi.examples.public_encoders.report import Ranking, Tap, markdown, write_csv
-from lightning_mi.examples.public_encoders.scores import RANKME, Scorer, Setting, settings
+from lightning_mi.examples.public_encoders.scores import CHOSEN, RANKME, Scorer, Setting, settings
 from lightning_mi.examples.public_encoders.truths import LANGUAGE, PHONES, VOICES
 
 COUNT, VIEWS = 300, CONDITIONS[0]
@@ -48,10 +48,15 @@ def test_a_score_is_the_sum_of_what_bounds_are_above_another(embedded):
 def test_names_of_settings_are_one_each_and_say_what_is_subtracted():
     assert Setting(("same", "later 80")).name == "same + later 80 - 2 far"
     assert Setting(("same",), less="").name == "same"
-    found = settings()
-    assert len(set(found.values())) == len(found)
     known = {each.name: {gap.name for gap in each.gaps} for each in CONDITIONS}
-    assert all({*each.gains, each.less} - {""} <= known[each.condition] for each in found.values())
+    embedded_in = {each.name: each.halves for each in CONDITIONS}
+    for half in HALVES:
+        found = settings(half)
+        assert len(set(found.values())) == len(found)
+        assert all({*each.gains, each.less} - {""} <= known[each.condition] for each in found.values())
+        assert all(half in embedded_in[each.condition] for each in found.values())
+    assert CHOSEN in settings(JUDGE)
+    assert CHOSEN in settings(SEARCH)
 
 
 def test_no_family_and_no_speaker_is_in_both_halves():
