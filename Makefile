@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow matrix lint reference clean
+.PHONY: demo test slow matrix lint reference encoders clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/train.py figure=mi_bound.png
@@ -31,6 +31,25 @@ lint: $(INSTALLED)
 reference: $(INSTALLED)
 	$(BIN)/python .ci/reference.py
 
+# The benchmark on public encoders, in an environment of its own: .venv-encoders. It needs apt-get, to download
+# recorded speech (no root), and takes about two hours of one core.
+ENCODERS := .venv-encoders
+encoders: $(ENCODERS)/.installed .cache/speech/.unpacked
+	for half in search judge; do for stage in prepare embed score report; do \
+	  $(ENCODERS)/bin/python examples/public_encoders/run.py $$stage $$half || exit 1; done; done
+
+$(ENCODERS)/.installed: pyproject.toml constraints.txt examples/public_encoders/requirements.txt
+	$(PYTHON) -m venv $(ENCODERS)
+	$(ENCODERS)/bin/python -m pip install --quiet --upgrade pip
+	$(ENCODERS)/bin/python -m pip install --quiet -e ".[examples]" -c constraints.txt
+	$(ENCODERS)/bin/python -m pip install --quiet --no-deps -r examples/public_encoders/requirements.txt
+	@touch $@
+
+.cache/speech/.unpacked: examples/public_encoders/packages.txt
+	mkdir -p $(@D)
+	cd $(@D) && apt-get download $$(grep -v '^#' $(CURDIR)/$<) && for package in *.deb; do dpkg -x $$package .; done
+	@touch $@
+
 # Everything that the project needs, in the versions that are known to work together.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"lightning-mi needs Python 3.10 or later, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12") if v < (3, 10) else None'
@@ -40,4 +59,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) .cache runs mi_bound.png
+	rm -rf $(VENV) $(ENCODERS) .cache runs mi_bound.png

@@ -18,6 +18,8 @@ VOICES: Mapping[str, str] = {
     "fr-fr": "fr+f3",
     "it": "it+f3",
     "ru": "ru+f3",
+    "cs": "cs+f3",
+    "nl": "nl+f3",
 }
 """For each language eSpeak NG's voice that its recordings are aligned to; the Spanish is that of Mexico."""
 

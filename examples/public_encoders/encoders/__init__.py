@@ -1,0 +1,1 @@
+"""Encoders of many families, each as a module that returns several taps at once."""
