@@ -37,7 +37,16 @@ CORE = (
     "tests/integration/test_torch_defaults.py",
     "tests/ranking/test_hydra_config.py",
 )
-SHOWN = ("torch", "torchaudio", "lightning", "pytorch-lightning", "torchmetrics", "faiss-gpu", "hydra-core", "numpy")
+SHOWN = (
+    "torch",
+    "torchaudio",
+    "lightning",
+    "pytorch-lightning",
+    "torchmetrics",
+    "faiss-gpu",
+    "hydra-core",
+    "numpy",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
