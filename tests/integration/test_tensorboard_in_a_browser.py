@@ -43,7 +43,10 @@ def served(tmp_path):
     try:
         for _ in range(120):
             try:
-                if b"mi_bound/curve" in urllib.request.urlopen(f"{address}data/plugin/images/tags", timeout=5).read():
+                if (
+                    b"mi_bound/curve"
+                    in urllib.request.urlopen(f"{address}data/plugin/images/tags", timeout=5).read()
+                ):
                     break
             except (urllib.error.URLError, OSError):
                 pass
@@ -57,7 +60,12 @@ def served(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; on Debian: apt-get install chromium")
 def test_a_browser_shows_the_groups_the_charts_and_the_figures(served, tmp_path):
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}"]
+    command = [
+        CHROMIUM,
+        *FLAGS,
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--screenshot={tmp_path / 'page.png'}",
+    ]
     command += ["--dump-dom", f"{served}#timeseries"]
     for _ in range(3):  # on a busy machine the page's clock may end before it is drawn
         page = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path).stdout
