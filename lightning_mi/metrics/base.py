@@ -44,6 +44,7 @@ class BoundMetric(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._estimate: MIEstimate | None = None
+        self._nameless = True  # whether rows have neither groups nor keys
         for state in (*self._float_states, *self._int_states):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -91,6 +92,7 @@ class BoundMetric(Metric):
         if not torch.equal(order, rows):
             states = {name: state[order.to(state.device)] for name, state in states.items()}
             groups = groups[order]
+        self._nameless = bool(own.all()) and bool((keys == _MISSING).all())
         self._estimate = self._bound(**states, groups=groups)
         return torch.tensor(self._estimate.bound, device=self.device)
 
