@@ -23,6 +23,7 @@ from lightning_mi.estimator.checks import (
 )
 from lightning_mi.estimator.contrast import contrast
 from lightning_mi.estimator.cross_fit import CrossFit, check_clusters, cross_fit, order_rows
+from lightning_mi.estimator.duplicates import group_copies
 from lightning_mi.estimator.estimate import MIEstimate
 from lightning_mi.estimator.folds import Fold
 from lightning_mi.estimator.group_scores import GroupScores
@@ -54,7 +55,8 @@ def mi_bound(
         z_b: ``(N, D')`` floating-point, embeddings of the second; row i belongs to row i of ``z_a``.
         num_clusters: K of the k-means, at most the number of rows in the smaller half.
         groups: ``(N,)`` integers; rows of one group (utterance, speaker, session) never stand on both sides
-            of a split, and the standard error is taken over groups. ``None``: each row is its own group.
+            of a split, and the standard error is taken over groups. ``None``: each row is its own group, but
+            for copies of a pair, which are one (:func:`lightning_mi.estimator.duplicates.group_copies`).
         seed: Seed of the split and of the k-means. The global random generators are not touched.
         quantizer: What is clustered: ``"kmeans"``, ``z_b`` as it is (the paper's); ``"whitened"``, its principal
             coordinates at equal variance; ``"canonical"``, its canonical coordinates with ``z_a``.
@@ -94,6 +96,8 @@ def mi_bound(
     check_choice("probe", probe, PROBES)
     check_finite("z_b", z_b)
     z_a, z_b = where_float64_is(z_a), where_float64_is(z_b)
+    if groups is None:
+        groups = group_copies(z_a, z_b)
     order, groups = order_rows("z_a", z_a, groups, seed)
     with torch.no_grad(), torch.autocast(z_a.device.type, enabled=False), torch_defaults():
         z_a, z_b = z_a.index_select(0, order), z_b.index_select(0, order)

@@ -46,6 +46,7 @@ class BoundMetric(Metric):
         super().__init__(**kwargs)
         self._estimate: MIEstimate | None = None
         self._is_of_a_batch = self._has_warned = False
+        self._nameless = True  # whether rows have neither groups nor keys
         for state in (*self._float_states, *self._int_states):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -93,6 +94,7 @@ class BoundMetric(Metric):
         if not torch.equal(order, rows):
             states = {name: state[order.to(state.device)] for name, state in states.items()}
             groups = groups[order]
+        self._nameless = bool(own.all()) and bool((keys == _MISSING).all())
         try:
             self._estimate = self._bound(**states, groups=groups)
         except ValueError as error:

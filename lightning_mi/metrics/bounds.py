@@ -100,7 +100,7 @@ class MIBound(BoundMetric):
             rows["z_a"],
             rows["z_b"],
             self.num_clusters,
-            rows["groups"],
+            None if self._nameless else rows["groups"],  # so that copies are one group
             self.seed,
             self.quantizer,
             self.probe,

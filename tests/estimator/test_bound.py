@@ -79,9 +79,11 @@ def test_groups_keep_duplicates_from_leaking():
     """Copies of independent pairs have no information; a split that separates copies finds some."""
     a, b = torch.randn(100, 20).repeat(8, 1), torch.randn(100, 20).repeat(8, 1)
     groups = torch.arange(100).repeat(8)
-    leaked, kept = mi_bound(a, b, num_clusters=16), mi_bound(a, b, num_clusters=16, groups=groups)
+    leaked = mi_bound(a, b, num_clusters=16, groups=torch.arange(800))
+    kept, found = mi_bound(a, b, num_clusters=16, groups=groups), mi_bound(a, b, num_clusters=16)
     assert leaked.bound > 1.0
     assert kept.bound < 3 * kept.stderr
+    assert found.num_groups == 100  # equal rows are one group by themselves
 
 
 def test_order_of_groups_and_numbers_of_rows_change_nothing():
