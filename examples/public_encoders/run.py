@@ -107,7 +107,7 @@ def _report(options: argparse.Namespace) -> None:
         for tap, each in json.loads(file.read_text()).items():
             who = (encoder.name, tap, encoder.family_of(tap), encoder.kind)
             taps.append(Tap(*who, each["accuracies"], each["scores"]))
-    names = [name for name in taps[0].scores if all(math.isfinite(each.scores[name]) for each in taps)]
+    names = [name for name in taps[0].scores if not any(math.isnan(each.scores[name]) for each in taps)]
     write_csv(taps, _RESULTS / f"{options.half}.csv")
     (_RESULTS / f"{options.half}.md").write_text(markdown(taps, names, f"The {options.half} half"))
 
