@@ -24,6 +24,10 @@ class UnknownStructureError(ValueError):
     """The structure of a batch or of a model's output is ambiguous; the message names the argument to set."""
 
 
+class NoUtterancesError(UnknownStructureError):
+    """A batch holds nothing that could be utterances, as those of a dataloader of other data."""
+
+
 class Leaf(NamedTuple):
     """One part of a batch that is no container.
 
