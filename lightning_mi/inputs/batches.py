@@ -192,7 +192,11 @@ def check_waveforms(
     num_rows = samples.shape[0]
     if lengths is None:
         lengths = lengths_without_padding(layout.frames(samples))
-    elif isinstance(lengths, Tensor) and lengths.is_floating_point() and bool(((lengths >= 0) & (lengths <= 1)).all()):
+    elif (
+        isinstance(lengths, Tensor)
+        and lengths.is_floating_point()
+        and bool(((lengths >= 0) & (lengths <= 1)).all())
+    ):
         lengths = (lengths.double() * layout.length(samples)).round().long()  # shares of the longest
     for name, value in (("lengths", lengths), ("groups", groups)):
         is_tensor = isinstance(value, Tensor)

@@ -14,7 +14,19 @@ from lightning_mi.inputs.structure import Leaf, UnknownStructureError, vectors
 _WORDS = ("len", "lens", "length", "lengths", "ilens", "duration", "durations", "seconds")
 _COUNTED = ("samples", "frames")
 _OF_SOMETHING_ELSE = (
-    *("text", "texts", "label", "labels", "target", "targets", "tgt", "token", "tokens", "transcript", "transcripts"),
+    *(
+        "text",
+        "texts",
+        "label",
+        "labels",
+        "target",
+        "targets",
+        "tgt",
+        "token",
+        "tokens",
+        "transcript",
+        "transcripts",
+    ),
     *("phone", "phones", "phoneme", "phonemes", "char", "chars", "word", "words", "y", "output", "out", "olens"),
     *("max", "min", "hop", "win", "window", "segment", "chunk", "prompt", "query", "unit", "units"),
 )
@@ -70,13 +82,17 @@ def lengths_in_batch(
         if is_mask_name(leaf.name) and (lengths := lengths_by_mask(leaf, frames, ends, layout)) is not None:
             return lengths
     for leaf in named:
-        if leaf.value.unique().numel() > 1 and bool((leaf.value < num_samples).all() & (ends == num_samples).all()):
+        if leaf.value.unique().numel() > 1 and bool(
+            (leaf.value < num_samples).all() & (ends == num_samples).all()
+        ):
             raise UnknownStructureError(
                 f"batch{leaf.path} is called {leaf.name!r}, but its values, {_range(leaf.value)}, are no lengths of "
                 f"the {layout.what} of {num_samples} values beside it, in no unit that fits. Pass "
                 f"`batch_to_waveforms=`, a function of the batch that returns the {layout.what} and their lengths."
             )
-    for _, _, value in columns:
+    for _, name, value in columns:
+        if not set(_words(name)).isdisjoint(_OF_SOMETHING_ELSE):
+            continue
         # Class labels do not reach up to just the number of samples; to that of frames they may.
         is_integer = value.dtype in (torch.int32, torch.int64)
         reaches_the_end = is_integer and _within(value, 1, num_samples) and int(value.max()) == num_samples
@@ -165,11 +181,15 @@ def _read(value: Tensor, num_samples: int, ends: Tensor, sample_rate: float | No
 
 
 def _is_length_name(name: str) -> bool:
-    words = name.replace("-", "_").replace(".", "_").split("_")
+    words = _words(name)
     if not set(words).isdisjoint(_OF_SOMETHING_ELSE):
         return False
     counts = {"num", "n", "nb"} & set(words[:-1]) and words[-1] in _COUNTED
     return bool(counts) or words[-1] in _WORDS or words[-1].endswith(("lens", "length", "lengths"))
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("-", "_").replace(".", "_").split("_")
 
 
 def _lengths_up_to_last(is_inside: Tensor) -> Tensor:

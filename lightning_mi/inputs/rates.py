@@ -109,7 +109,11 @@ def _rates(leaf: Leaf, num_rows: int) -> Tensor | None:
     number = as_number(leaf.value)
     if number is None and isinstance(leaf.value, Tensor) and leaf.value.numel() == 1:
         number = leaf.value.item()
-    if number is None or leaf.path[-2:-1].isdigit() or not (_is_rate_name(leaf.name) and _LOWEST <= number <= _HIGHEST):
+    if (
+        number is None
+        or leaf.path[-2:-1].isdigit()
+        or not (_is_rate_name(leaf.name) and _LOWEST <= number <= _HIGHEST)
+    ):
         return None
     return torch.full((num_rows,), float(number), dtype=torch.float64)
 
@@ -124,19 +128,30 @@ def _is_rate_name(name: str) -> bool:
     if not set(words).isdisjoint(_OF_BEFORE):
         return False
     is_rate = words[-1] in ("rate", "rates", "frequency", "freq", "hz")
-    return words[-1] in _ONE_WORD or (is_rate and not {"sample", "sampling", "audio", "wav"}.isdisjoint(words[:-1]))
+    return words[-1] in _ONE_WORD or (
+        is_rate and not {"sample", "sampling", "audio", "wav"}.isdisjoint(words[:-1])
+    )
 
 
 def _nameless(samples: Tensor, behind: Sequence[Leaf], home: Leaf | None) -> Tensor | None:
     """The numbers right behind the waveforms in the same tuple, if all are one usual rate and no length."""
+    behind = [leaf for leaf in behind if home is not None and leaf.path != home.path]  # not its own lengths
     if home is None or not behind or behind[0].name != home.name:
         return None
     num_rows, num_samples = samples.shape[0], samples.shape[-1]
     first = behind[0]
+    is_beside = home.parent in (
+        first.parent,
+        first._replace(path=first.parent).parent,
+    )  # itself, or a list of them
     if isinstance(first.value, Tensor) and not first.value.is_floating_point() and first.value.numel() == num_rows:
         numbers = first.value.reshape(num_rows).cpu()
-    elif isinstance(first.value, int) and not isinstance(first.value, bool) and first.parent == home.parent:
-        numbers = torch.tensor([first.value])
+    elif isinstance(first.value, int) and not isinstance(first.value, bool) and is_beside:
+        in_list = first.parent != home.parent
+        column = [leaf.value for leaf in behind if leaf.parent == first.parent] if in_list else [first.value]
+        if not all(isinstance(value, int) for value in column) or len(column) not in (1, num_rows):
+            return None
+        numbers = torch.tensor(column)
     else:
         return None
     rate = int(numbers[0])

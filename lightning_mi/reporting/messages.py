@@ -103,7 +103,9 @@ def of_loaders(read: Set[int], left_out: Set[int]) -> Iterator[Message]:
     """Which of several dataloaders the bound is of."""
     if left_out:
         numbers = ", ".join(map(str, sorted(left_out)))
-        text = f"leaves out the dataloader(s) {numbers}, whose batches hold nothing like utterances; the bound is of "
+        text = (
+            f"leaves out the dataloader(s) {numbers}, whose batches hold nothing like utterances; the bound is of "
+        )
         yield Message(Topic.LOADERS, text + f"{', '.join(map(str, sorted(read)))}.", subject=numbers)
     elif len(read) > 1:
         text = f"takes the utterances of all {len(read)} dataloaders together."
