@@ -527,9 +527,9 @@ class MIBoundCallback(Callback):
 
 def _raise_what_was_found(epoch: ValidationEpoch) -> None:
     """Raise, before training is paid for, what was found wrong at the end of the sanity check."""
+    reason = epoch.why_too_short()
     if epoch.failures.error is not None:
         raise epoch.failures.error
-    reason = epoch.why_too_short()
     if reason is not None:
         raise ValueError(reason)
 

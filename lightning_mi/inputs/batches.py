@@ -203,8 +203,8 @@ def check_waveforms(
         if value is not None and (not is_tensor or value.shape != (num_rows,) or value.is_floating_point()):
             shares = " (or shares of T, from 0 to 1)" if name == "lengths" else ""
             raise UnknownStructureError(
-                f"`batch_to_waveforms` must give `{name}` as integers of shape ({num_rows},){shares}, one for each "
-                f"row of the {layout.what}, got {describe_leaf(value)}."
+                f"`batch_to_waveforms` must give `{name}` as integers of shape ({num_rows},){shares}, one for "
+                f"each row of the {layout.what}, got {describe_leaf(value)}."
             )
     return Waveforms(samples, lengths.to(torch.int64).clamp(0, layout.length(samples)), groups)
 

@@ -41,8 +41,8 @@ def lengths_in_batch(
 
     Numbers with the name of lengths come first, those beside the utterances before others: in samples (frames), as
     shares of the longest, in seconds, or in any other unit, such as frames of features, if what lies behind each
-    row agrees. Then comes a mask with the name of one, then a nameless integer tensor whose largest value is T, then
-    a nameless boolean mask.
+    row agrees. Then comes a mask with the name of one, then a nameless integer tensor whose largest value is T,
+    then a nameless boolean mask.
 
     Args:
         samples: The utterances in the batch, ``(B, T)``, ``(B, 1, T)`` or feature sequences.
@@ -86,8 +86,8 @@ def lengths_in_batch(
             (leaf.value < num_samples).all() & (ends == num_samples).all()
         ):
             raise UnknownStructureError(
-                f"batch{leaf.path} is called {leaf.name!r}, but its values, {_range(leaf.value)}, are no lengths of "
-                f"the {layout.what} of {num_samples} values beside it, in no unit that fits. Pass "
+                f"batch{leaf.path} is called {leaf.name!r}, but its values, {_range(leaf.value)}, are no lengths "
+                f"of the {layout.what} of {num_samples} values beside it, in no unit that fits. Pass "
                 f"`batch_to_waveforms=`, a function of the batch that returns the {layout.what} and their lengths."
             )
     for _, name, value in columns:
@@ -105,7 +105,7 @@ def lengths_in_batch(
 
 
 def lengths_without_padding(frames: Tensor) -> Tensor:
-    """Lengths ``(B,)`` int64 of ``frames`` ``(B, T, F)`` without trailing zeros, and without a tail of another value.
+    """Lengths ``(B,)`` int64 of ``frames`` ``(B, T, F)`` without trailing zeros or a tail of another value.
 
     Such tails come from features of zeros, or from zeros that were normalised with the sound before them. Of one
     value a frame, less than 32 in a row are no padding. A row of one value other than 0 keeps its length.
@@ -147,7 +147,7 @@ def constant_tails(frames: Tensor) -> Tensor:
 
 
 def _read(value: Tensor, num_samples: int, ends: Tensor, sample_rate: float | None) -> tuple[Tensor | None, bool]:
-    """Numbers ``(B,)`` that are called lengths, in samples, and whether that is sure; ``None`` if they are none."""
+    """Numbers ``(B,)`` called lengths, in samples, and whether that is sure; ``None`` if they are none."""
     number = value.double()
     if not bool(torch.isfinite(number).all() & (number >= 0).all()) or float(number.max()) == 0:
         return None, False

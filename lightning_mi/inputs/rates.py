@@ -51,10 +51,10 @@ def rates_in_batch(samples: Tensor, leaves: Sequence[Leaf]) -> Tensor | None:
         shared = [_shared_path(leaf.path, home.path if home is not None else "") for leaf in found]
         nearest = [leaf for leaf, steps in zip(found, shared, strict=True) if steps == max(shared)]
         if any(not torch.equal(leaf.value, nearest[0].value) for leaf in nearest):
+            paths = ", ".join(f"batch{leaf.path}" for leaf in nearest)
             raise UnknownStructureError(
-                f"The validation batch holds different sampling rates, {', '.join('batch' + n.path for n in nearest)}: "
-                "expected one for the waveforms. Pass `batch_to_waveforms=`, a function of the batch that returns the "
-                "waveforms at `sample_rate`."
+                f"The validation batch holds different sampling rates, {paths}: expected one for the waveforms. "
+                "Pass `batch_to_waveforms=`, a function of the batch that returns the waveforms at `sample_rate`."
             )
         return nearest[0].value
     return _nameless(samples, leaves[position + 1 :], home)
@@ -177,8 +177,8 @@ def _ratio(rate: float, sample_rate: float, rates: Tensor) -> tuple[int, int]:
     divisor = math.gcd(old, new)
     if old != rate or new != sample_rate or max(old, new) // divisor > _LARGEST_KERNEL:
         raise UnknownStructureError(
-            f"The validation batch is sampled at {_listed(rates)} Hz, got `sample_rate={sample_rate:g}`: expected rates "
-            f"that are whole numbers with a common divisor, to resample by. Pass `sample_rate={rate:g}`, or "
+            f"The validation batch is sampled at {_listed(rates)} Hz, got `sample_rate={sample_rate:g}`: expected "
+            f"rates that are whole numbers with a common divisor, to resample by. Pass `sample_rate={rate:g}`, or "
             "`batch_to_waveforms=`, a function of the batch that returns waveforms at `sample_rate`."
         )
     return old // divisor, new // divisor

@@ -50,7 +50,7 @@ class Leaf(NamedTuple):
 def leaves(node: Any, layout: Layout = WAVEFORMS, path: str = "", name: str = "") -> Iterator[Leaf]:
     """Walk tuples, lists, namedtuples, dataclasses, mappings and objects with public attributes.
 
-    A list of rows, i.e. of utterances or of containers that each hold one, is walked as the container of its columns.
+    A list of rows (utterances, or containers that each hold one) is walked as the container of its columns.
 
     Args:
         node: The batch.
@@ -80,7 +80,7 @@ def leaves(node: Any, layout: Layout = WAVEFORMS, path: str = "", name: str = ""
 
 
 def vectors(parts: Sequence[Leaf], num_rows: int) -> list[Leaf]:
-    """The leaves that hold one number for each of ``num_rows`` utterances, as ``(B,)`` tensors; a list is one leaf.
+    """The leaves that hold one number for each of ``num_rows`` utterances, as ``(B,)`` tensors; a list is one.
 
     Example:
         >>> [leaf.value.tolist() for leaf in vectors(list(leaves({"n": [3, 4], "rate": torch.ones(2, 1)})), 2)]

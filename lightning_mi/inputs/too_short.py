@@ -32,18 +32,19 @@ def why_too_short(sampler: SegmentSampler, lengths: Sequence[int]) -> str | None
     longest = max(lengths, default=0)
     if longest == 0 or longest >= sampler.shortest:
         return None
-    rate, what = sampler.sample_rate, "utterance"
+    rate = sampler.sample_rate
     advice = "Validate on longer utterances"
     for change, made in _settings(sampler):
         if made.shortest <= longest:
             advice = f"Pass {change}, which fits the longest"
             break
+    gaps = ", ".join(gap.name for gap in sampler.gaps)
+    had, needed = longest / rate, sampler.shortest / rate
     return (
-        f"No {what} of the sanity check is long enough: the longest has {longest} samples, {longest / rate:.4g} s at "
-        f"`sample_rate={rate:g}`, expected {sampler.shortest}, {sampler.shortest / rate:.4g} s, for `segment_seconds="
-        f"{sampler.segment_seconds:g}` and `gap_seconds` {', '.join(gap.name for gap in sampler.gaps)}. {advice}; or "
-        "the data's own `sample_rate`. If later batches hold longer utterances, give the Trainer "
-        "`num_sanity_val_steps=-1`."
+        f"No utterance of the sanity check is long enough: the longest has {longest} samples, {had:.4g} s at "
+        f"`sample_rate={rate:g}`, expected {sampler.shortest}, {needed:.4g} s, for "
+        f"`segment_seconds={sampler.segment_seconds:g}` and `gap_seconds` {gaps}. {advice}; or the data's own "
+        "`sample_rate`. If later batches hold longer utterances, give the Trainer `num_sanity_val_steps=-1`."
     )
 
 

@@ -84,7 +84,7 @@ class ValidationEpoch:
         self.rates: set[float] = set()
         self.loaders: set[int] = set()
         self._without_utterances: dict[int, NoUtterancesError] = {}
-        self._longest: list[int] = []  # of each batch, in samples
+        self._longest = 0  # in samples
         self._segments: Segments | None = None
         self._arguments = arguments
         self._sampler = sampler
@@ -138,10 +138,9 @@ class ValidationEpoch:
         return set(missing) - set(unclear)
 
     def why_too_short(self) -> str | None:
-        """Why no utterance so far has room for the segments, and what would fit; ``None`` if one has. Every process
-        must call it."""
-        lengths = [length for own in gather(self._longest) for length in own]
-        return why_too_short(self._sampler, lengths)
+        """Why no utterance so far has room for the segments, and what would fit; ``None`` if one has. Every
+        process must call it."""
+        return why_too_short(self._sampler, gather(self._longest))
 
     def _sample(self, batch: Any, loader: int) -> Segments:
         arguments = self._arguments
@@ -155,7 +154,7 @@ class ValidationEpoch:
             if arguments.batch_to_waveforms is None:
                 samples, lengths = resampled(samples, lengths, rates, arguments.sample_rate)
         waveforms = Waveforms(samples, lengths, groups)
-        self._longest.append(int(lengths.max()))
+        self._longest = max(self._longest, int(lengths.max()))
         segments = self._sampler(waveforms)
         labels = read_labels(self._arguments.label_sources, batch, waveforms.samples.shape[0])
         segments = segments._replace(labels={name: values[segments.rows] for name, values in labels.items()})

@@ -49,7 +49,7 @@ def test_what_was_masked_is_no_mask():
 
 @pytest.mark.parametrize("name", ["attention_mask", "padding_mask"])
 def test_padding_at_the_start_is_refused_and_never_read_as_sound(name):
-    with pytest.raises(UnknownStructureError, match="mask of padding(.|\n)*Pad at the end"):
+    with pytest.raises(UnknownStructureError, match=r"mask of padding(.|\n)*Pad at the end"):
         waveforms_in_batch({"input_values": WAVES.flip(1), name: MASK.flip(1).int()})
 
 

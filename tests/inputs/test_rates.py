@@ -73,5 +73,7 @@ def test_rows_are_resampled_by_themselves(channel):
 
 
 def test_rates_without_a_small_ratio_are_refused():
-    with pytest.raises(UnknownStructureError, match="16001 Hz, got `sample_rate=16000`(.|\n)*`sample_rate=16001`"):
+    with pytest.raises(
+        UnknownStructureError, match=r"16001 Hz, got `sample_rate=16000`(.|\n)*`sample_rate=16001`"
+    ):
         resampled(WAVES, LENGTHS, torch.full((B,), 16_001.0), 16_000)
