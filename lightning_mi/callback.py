@@ -27,7 +27,7 @@ from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.presets import PresetName
 from lightning_mi.reporting.history import History
 from lightning_mi.reporting.loggers import FigureLogger
-from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of
+from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of, of_loaders, other_rate
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
@@ -308,6 +308,18 @@ class MIBoundCallback(Callback):
         self._begin_epoch(trainer, pl_module)
 
     @override
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._read_batch(batch, dataloader_idx)
+
+    @override
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._read_batch(batch, dataloader_idx)
+
+    @override
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -317,7 +329,7 @@ class MIBoundCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._add_batch(trainer, batch)
+        self._add_batch(trainer)
 
     @override
     def on_test_batch_end(
@@ -329,7 +341,7 @@ class MIBoundCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._add_batch(trainer, batch)
+        self._add_batch(trainer)
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -382,19 +394,34 @@ class MIBoundCallback(Callback):
             measure_null=due_null,
         )
 
-    def _add_batch(self, trainer: Trainer, batch: Any) -> None:
+    def _read_batch(self, batch: Any, loader: int) -> None:
+        """Before the step, which may change the batch."""
         epoch = self._epoch
         if epoch is None:
             return
         with epoch.timed():
-            epoch.add(batch)
+            epoch.read(batch, loader)
+        for rate in sorted(epoch.rates):
+            self._messenger.tell(other_rate(rate, self.arguments))
+
+    def _add_batch(self, trainer: Trainer) -> None:
+        epoch = self._epoch
+        if epoch is None:
+            return
+        with epoch.timed():
+            epoch.encode()
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.failures.error is not None:
             raise epoch.failures.error
 
     def _finish_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            left_out = epoch.settle()
+            self._messenger.tell_all(of_loaders(epoch.loaders, left_out))
         if trainer.sanity_checking:
+            if epoch is not None:
+                _raise_what_was_found(epoch)
             return
         if epoch is None:
             if self._state.last is not None and self.arguments.log_name not in trainer.callback_metrics:
@@ -493,6 +520,15 @@ class MIBoundCallback(Callback):
     @property
     def _prefix(self) -> str:
         return metric_prefix(self.arguments.log_name)
+
+
+def _raise_what_was_found(epoch: ValidationEpoch) -> None:
+    """Raise, before training is paid for, what was found wrong at the end of the sanity check."""
+    reason = epoch.why_too_short()
+    if epoch.failures.error is not None:
+        raise epoch.failures.error
+    if reason is not None:
+        raise ValueError(reason)
 
 
 def _in_fit(trainer: Trainer) -> bool:

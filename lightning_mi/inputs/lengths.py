@@ -14,7 +14,19 @@ from lightning_mi.inputs.structure import Leaf, UnknownStructureError, vectors
 _WORDS = ("len", "lens", "length", "lengths", "ilens", "duration", "durations", "seconds")
 _COUNTED = ("samples", "frames")
 _OF_SOMETHING_ELSE = (
-    *("text", "texts", "label", "labels", "target", "targets", "tgt", "token", "tokens", "transcript", "transcripts"),
+    *(
+        "text",
+        "texts",
+        "label",
+        "labels",
+        "target",
+        "targets",
+        "tgt",
+        "token",
+        "tokens",
+        "transcript",
+        "transcripts",
+    ),
     *("phone", "phones", "phoneme", "phonemes", "char", "chars", "word", "words", "y", "output", "out", "olens"),
     *("max", "min", "hop", "win", "window", "segment", "chunk", "prompt", "query", "unit", "units"),
 )
@@ -29,8 +41,8 @@ def lengths_in_batch(
 
     Numbers with the name of lengths come first, those beside the utterances before others: in samples (frames), as
     shares of the longest, in seconds, or in any other unit, such as frames of features, if what lies behind each
-    row agrees. Then comes a mask with the name of one, then a nameless integer tensor whose largest value is T, then
-    a nameless boolean mask.
+    row agrees. Then comes a mask with the name of one, then a nameless integer tensor whose largest value is T,
+    then a nameless boolean mask.
 
     Args:
         samples: The utterances in the batch, ``(B, T)``, ``(B, 1, T)`` or feature sequences.
@@ -70,13 +82,17 @@ def lengths_in_batch(
         if is_mask_name(leaf.name) and (lengths := lengths_by_mask(leaf, frames, ends, layout)) is not None:
             return lengths
     for leaf in named:
-        if leaf.value.unique().numel() > 1 and bool((leaf.value < num_samples).all() & (ends == num_samples).all()):
+        if leaf.value.unique().numel() > 1 and bool(
+            (leaf.value < num_samples).all() & (ends == num_samples).all()
+        ):
             raise UnknownStructureError(
-                f"batch{leaf.path} is called {leaf.name!r}, but its values, {_range(leaf.value)}, are no lengths of "
-                f"the {layout.what} of {num_samples} values beside it, in no unit that fits. Pass "
+                f"batch{leaf.path} is called {leaf.name!r}, but its values, {_range(leaf.value)}, are no lengths "
+                f"of the {layout.what} of {num_samples} values beside it, in no unit that fits. Pass "
                 f"`batch_to_waveforms=`, a function of the batch that returns the {layout.what} and their lengths."
             )
-    for _, _, value in columns:
+    for _, name, value in columns:
+        if not set(_words(name)).isdisjoint(_OF_SOMETHING_ELSE):
+            continue
         # Class labels do not reach up to just the number of samples; to that of frames they may.
         is_integer = value.dtype in (torch.int32, torch.int64)
         reaches_the_end = is_integer and _within(value, 1, num_samples) and int(value.max()) == num_samples
@@ -89,7 +105,7 @@ def lengths_in_batch(
 
 
 def lengths_without_padding(frames: Tensor) -> Tensor:
-    """Lengths ``(B,)`` int64 of ``frames`` ``(B, T, F)`` without trailing zeros, and without a tail of another value.
+    """Lengths ``(B,)`` int64 of ``frames`` ``(B, T, F)`` without trailing zeros or a tail of another value.
 
     Such tails come from features of zeros, or from zeros that were normalised with the sound before them. Of one
     value a frame, less than 32 in a row are no padding. A row of one value other than 0 keeps its length.
@@ -131,7 +147,7 @@ def constant_tails(frames: Tensor) -> Tensor:
 
 
 def _read(value: Tensor, num_samples: int, ends: Tensor, sample_rate: float | None) -> tuple[Tensor | None, bool]:
-    """Numbers ``(B,)`` that are called lengths, in samples, and whether that is sure; ``None`` if they are none."""
+    """Numbers ``(B,)`` called lengths, in samples, and whether that is sure; ``None`` if they are none."""
     number = value.double()
     if not bool(torch.isfinite(number).all() & (number >= 0).all()) or float(number.max()) == 0:
         return None, False
@@ -165,11 +181,15 @@ def _read(value: Tensor, num_samples: int, ends: Tensor, sample_rate: float | No
 
 
 def _is_length_name(name: str) -> bool:
-    words = name.replace("-", "_").replace(".", "_").split("_")
+    words = _words(name)
     if not set(words).isdisjoint(_OF_SOMETHING_ELSE):
         return False
     counts = {"num", "n", "nb"} & set(words[:-1]) and words[-1] in _COUNTED
     return bool(counts) or words[-1] in _WORDS or words[-1].endswith(("lens", "length", "lengths"))
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("-", "_").replace(".", "_").split("_")
 
 
 def _lengths_up_to_last(is_inside: Tensor) -> Tensor:

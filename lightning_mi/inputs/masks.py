@@ -1,4 +1,4 @@
-"""Masks of padding: which value is sound is decided by what lies under it, and by the name only if that leaves it open."""
+"""Masks of padding: what lies under a value decides whether it is sound, and the name if that leaves it open."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def lengths_by_mask(leaf: Leaf, frames: Tensor, ends: Tensor, layout: Layout) ->
     is_known = leaf.name in _KNOWN or (leaf.name == "" and leaf.value.dtype == torch.bool)
     if not is_known:
         return None
-    # No reading has constant padding. Of a mask that says by its name what 1 is, the other reading is left padding.
+    # No reading has constant padding. If the name says what 1 is, the other reading is padding at the start.
     for one_is_sound in order[:1] if "attention" in leaf.name else order:
         lengths = readings[one_is_sound]
         if lengths is not None and not _begins_constant(frames, lengths):

@@ -24,6 +24,10 @@ class UnknownStructureError(ValueError):
     """The structure of a batch or of a model's output is ambiguous; the message names the argument to set."""
 
 
+class NoUtterancesError(UnknownStructureError):
+    """A batch holds nothing that could be utterances, as those of a dataloader of other data."""
+
+
 class Leaf(NamedTuple):
     """One part of a batch that is no container.
 
@@ -46,7 +50,7 @@ class Leaf(NamedTuple):
 def leaves(node: Any, layout: Layout = WAVEFORMS, path: str = "", name: str = "") -> Iterator[Leaf]:
     """Walk tuples, lists, namedtuples, dataclasses, mappings and objects with public attributes.
 
-    A list of rows, i.e. of utterances or of containers that each hold one, is walked as the container of its columns.
+    A list of rows (utterances, or containers that each hold one) is walked as the container of its columns.
 
     Args:
         node: The batch.
@@ -76,7 +80,7 @@ def leaves(node: Any, layout: Layout = WAVEFORMS, path: str = "", name: str = ""
 
 
 def vectors(parts: Sequence[Leaf], num_rows: int) -> list[Leaf]:
-    """The leaves that hold one number for each of ``num_rows`` utterances, as ``(B,)`` tensors; a list is one leaf.
+    """The leaves that hold one number for each of ``num_rows`` utterances, as ``(B,)`` tensors; a list is one.
 
     Example:
         >>> [leaf.value.tolist() for leaf in vectors(list(leaves({"n": [3, 4], "rate": torch.ones(2, 1)})), 2)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ class Topic(Enum):
     FEW_FRAMES = auto()
     FEWER_CLUSTERS = auto()
     LEAK = auto()
+    LOADERS = auto()
     MISSING_METRIC = auto()
     MIXED_PACKAGES = auto()
     NEAR_DUPLICATES = auto()
@@ -37,6 +38,7 @@ class Topic(Enum):
     NO_VALIDATION = auto()
     NO_VALUE = auto()
     ONE_VECTOR = auto()
+    OTHER_RATE = auto()
     OTHER_SETTINGS = auto()
     RANDOM_MODEL = auto()
     SKIPPED = auto()
@@ -79,6 +81,36 @@ class Messenger:
         if key not in self._told:
             self._told.add(key)
             (rank_zero_warn if message.is_warning else rank_zero_info)(f"{self._sender} {message.text}")
+
+    def tell_all(self, messages: Iterable[Message]) -> None:
+        """:meth:`tell` each."""
+        for message in messages:
+            self.tell(message)
+
+
+def other_rate(rate: float, arguments: Arguments) -> Message:
+    """That batches say that they are sampled at another ``rate``, in Hz, than the argument."""
+    wanted = arguments.sample_rate
+    text = f"reads batches sampled at {rate:g} Hz, which are resampled to `sample_rate={wanted:g}`. If the model "
+    text += f"takes {rate:g} Hz, pass `sample_rate={rate:g}`."
+    if arguments.batch_to_waveforms is not None:
+        text = f"reads {rate:g} Hz as the sampling rate in the batch, got `sample_rate={wanted:g}`, which what "
+        text += "`batch_to_waveforms` returns must have. If it does not resample, pass "
+        text += f"`sample_rate={rate:g}`."
+    return Message(Topic.OTHER_RATE, text, subject=f"{rate:g}")
+
+
+def of_loaders(read: Set[int], left_out: Set[int]) -> Iterator[Message]:
+    """Which of several dataloaders the bound is of."""
+    if left_out:
+        numbers = ", ".join(map(str, sorted(left_out)))
+        text = (
+            f"leaves out the dataloader(s) {numbers}, whose batches hold nothing like utterances; the bound is of "
+        )
+        yield Message(Topic.LOADERS, text + f"{', '.join(map(str, sorted(read)))}.", subject=numbers)
+    elif len(read) > 1:
+        text = f"takes the utterances of all {len(read)} dataloaders together."
+        yield Message(Topic.LOADERS, text, is_warning=False)
 
 
 def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:

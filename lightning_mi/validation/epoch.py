@@ -23,9 +23,12 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import capped_num_clusters, default_num_clusters
 from lightning_mi.failures import Failures, NoEstimateError
 from lightning_mi.hashing import mix, uniform
-from lightning_mi.inputs.batches import Waveforms, read_waveforms
+from lightning_mi.inputs.batches import Waveforms, read_batch
 from lightning_mi.inputs.labels import Labels, labels_at, read_labels
+from lightning_mi.inputs.rates import resampled
 from lightning_mi.inputs.segments import Segments, SegmentSampler
+from lightning_mi.inputs.structure import NoUtterancesError
+from lightning_mi.inputs.too_short import why_too_short
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
 from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 from lightning_mi.validation.estimates import (
@@ -64,6 +67,8 @@ class ValidationEpoch:
     Attributes:
         failures: Failures of this process to read, encode or store segments.
         seconds: Time spent in :meth:`timed`.
+        rates: Sampling rates in Hz that batches gave and that are not ``sample_rate``.
+        loaders: Numbers of the dataloaders whose batches held utterances.
     """
 
     def __init__(
@@ -78,6 +83,11 @@ class ValidationEpoch:
     ) -> None:
         self.failures = Failures()
         self.seconds = 0.0
+        self.rates: set[float] = set()
+        self.loaders: set[int] = set()
+        self._without_utterances: dict[int, NoUtterancesError] = {}
+        self._longest = 0  # in samples
+        self._segments: Segments | None = None
         self._arguments = arguments
         self._sampler = sampler
         self._encoder = encoder
@@ -95,19 +105,60 @@ class ValidationEpoch:
 
     # ---- a batch: read, cut, encode, store
 
-    def add(self, batch: Any) -> None:
-        """Cut the segments of a batch, encode those that may be used, and keep one vector of each.
+    def add(self, batch: Any, loader: int = 0) -> None:
+        """:meth:`read` a batch and :meth:`encode` it."""
+        self.read(batch, loader)
+        self.encode()
+
+    def read(self, batch: Any, loader: int = 0) -> None:
+        """Cut the segments of a batch of the dataloader of this number and hold them until :meth:`encode`.
+
+        They are copies: what the validation step changes in its batch afterwards is not in them. A batch without
+        anything like utterances is passed over, if those of another dataloader have them (:meth:`settle`). Any
+        other exception is kept in ``failures``, after which nothing is added.
+        """
+        self._segments = self.failures.attempt(partial(self._sample_or_pass, batch, loader))
+
+    def encode(self) -> None:
+        """Encode the segments that were read, those that may be used, and keep one vector of each.
 
         The first exception is kept in ``failures``, after which nothing is added. If the strategy needs processes
         in lockstep, exceptions of the model are raised (:meth:`StrategyForward.encode`).
         """
-        segments = self.failures.attempt(partial(self._sample, batch))
+        segments, self._segments = self._segments, None
         for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
             with torch_defaults():
                 self.failures.attempt(partial(self._store, part, outputs))
 
-    def _sample(self, batch: Any) -> Segments:
-        waveforms = read_waveforms(batch, self._arguments.layout, self._arguments.batch_to_waveforms)
+    def settle(self) -> set[int]:
+        """The numbers of the dataloaders that are left out, since none of their batches held utterances.
+
+        If there are no others, or some batches of one held utterances and some did not, that is a failure.
+        """
+        missing = self._without_utterances
+        unclear = [loader for loader in missing if not self.loaders or loader in self.loaders]
+        if unclear and self.failures.error is None:
+            self.failures.error = missing[unclear[0]]
+        return set(missing) - set(unclear)
+
+    def why_too_short(self) -> str | None:
+        """Why no utterance so far has room for the segments, and what would fit; ``None`` if one has. Every
+        process must call it."""
+        return why_too_short(self._sampler, gather(self._longest))
+
+    def _sample(self, batch: Any, loader: int) -> Segments:
+        arguments = self._arguments
+        waveforms, rates = read_batch(batch, arguments.layout, arguments.batch_to_waveforms, arguments.sample_rate)
+        self.loaders.add(loader)
+        samples, lengths, groups = waveforms
+        assert lengths is not None
+        samples = samples.to(self._forward.device)  # arrays of numpy, objects that Lightning does not move
+        if rates is not None and bool((rates != arguments.sample_rate).any()):
+            self.rates.update(rate for rate in rates.tolist() if rate != arguments.sample_rate)
+            if arguments.batch_to_waveforms is None:
+                samples, lengths = resampled(samples, lengths, rates, arguments.sample_rate)
+        waveforms = Waveforms(samples, lengths, groups)
+        self._longest = max(self._longest, int(lengths.max()))
         labels = read_labels(self._arguments.label_sources, batch, waveforms.samples.shape[0])
         device = waveforms.samples.device
         waveforms = waveforms._replace(samples=where_float64_is(waveforms.samples))
@@ -125,6 +176,13 @@ class ValidationEpoch:
             fingerprint = partial(fingerprint_utterances, segments, waveforms, self._arguments.sample_rate)
             return self._null_failures.attempt(fingerprint) or segments
         return segments
+
+    def _sample_or_pass(self, batch: Any, loader: int) -> Segments | None:
+        try:
+            return self._sample(batch, loader)
+        except NoUtterancesError as error:
+            self._without_utterances.setdefault(loader, error)
+            return None
 
     def _store(self, segments: Segments, outputs: dict[str, Any]) -> None:
         shape = segments.samples.shape[:2]
@@ -176,6 +234,7 @@ class ValidationEpoch:
             Exception: On every process, if only some of those that called the model failed: their error, and on
                 the others a RuntimeError that quotes it.
         """
+        self.settle()
         self.failures.raise_or_skip(self._forward.has_called)
         with torch_defaults():
             return self._estimate()

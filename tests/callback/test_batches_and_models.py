@@ -10,11 +10,11 @@ import transformers
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_mi import MIBoundCallback
+from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.inputs.batches import Waveforms
 from tests.helpers.library_models import SMALL_WAV2VEC2, hubert_pretrain, transformers_config
 from tests.helpers.models import TinySpeechModel, quiet_trainer
-from tests.helpers.run_callback import PAPER, mi_callback, validate
+from tests.helpers.run_callback import PAPER, mi_callback, run_callback, validate
 from tests.helpers.speech import utterances
 
 RATE = 16_000
@@ -138,3 +138,68 @@ def test_groups_of_the_users_own():
     module.validation_step = lambda batch, batch_idx: None
     quiet_trainer(callbacks=[own]).validate(module, DataLoader(items, batch_size=32), verbose=False)
     assert own.estimates["output", "near"].num_groups == 10
+
+
+def by_hand(module, rows, callback):
+    """The bound of the same segments' embeddings, without the callback."""
+    waves = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    segments = callback.sampler(Waveforms(waves, torch.tensor([len(row) for row in rows])))
+    with torch.no_grad():
+        z = module(segments.samples.flatten(0, 1)).mean(dim=1).unflatten(0, segments.samples.shape[:2])
+    order = segments.keys.argsort()
+    return mi_bound(z[order, 0], z[order, 1], 4, groups=segments.groups[order]).bound
+
+
+ROWS = [row[0, :n] for row, n in zip(SPEECH, LENGTHS.tolist(), strict=True)]
+RATES = {
+    "of the batch": lambda x, n: {"audio": x[:, 0], "lengths": n, "sampling_rate": 8000},
+    "of rows": lambda x, n: [(row[:, :k], 8000, "said") for row, k in zip(x, n.tolist(), strict=True)],
+}
+
+
+@pytest.mark.parametrize("make", RATES.values(), ids=RATES)
+def test_batches_of_another_rate_are_resampled_and_it_is_said_once(make):
+    run = run_callback(Structured(), batches(make), callback=MIBoundCallback("paper", num_clusters=4))
+    rows = [torchaudio.transforms.Resample(1, 2)(row) for row in ROWS]
+    assert run.bound == pytest.approx(by_hand(run.trainer.lightning_module, rows, run.callback), abs=1e-5)
+    (said,) = run.warnings
+    assert "8000 Hz" in said
+    assert "`sample_rate=16000`" in said
+
+
+class ChangesItsBatch(Structured):
+    """A validation step that masks its batch in place."""
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        if "audio" in batch:
+            batch["audio"][:, 4000:] = 0
+            batch.clear()
+
+
+def test_what_the_step_changes_in_its_batch_is_not_seen():
+    data = batches(lambda x, n: {"audio": x[:, 0].clone(), "lengths": n})
+    run = run_callback(ChangesItsBatch(), data, callback=MIBoundCallback("paper", num_clusters=4))
+    assert run.bound == pytest.approx(by_hand(run.trainer.lightning_module, ROWS, run.callback), abs=1e-5)
+    assert run.warnings == []
+
+
+class NoStep(TinySpeechModel):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        pass
+
+
+def test_a_loader_without_audio_is_left_out_and_said_once():
+    text = DataLoader([{"text": torch.arange(5)}] * 8, batch_size=4)
+    audio = batches(lambda x, n: {"audio": x[:, 0].clone(), "lengths": n})
+    for loaders in ([text, audio], [audio, text]):
+        run = run_callback(ChangesItsBatch(), loaders, callback=MIBoundCallback("paper", num_clusters=4))
+        assert run.bound == pytest.approx(by_hand(run.trainer.lightning_module, ROWS, run.callback), abs=1e-5)
+        (said,) = run.warnings
+        assert f"leaves out the dataloader(s) {loaders.index(text)}" in said
+    with pytest.raises(ValueError, match="holds the waveforms"):
+        run_callback(NoStep(), [text, text], "fit")
+
+
+def test_clips_that_are_all_too_short_are_an_error_in_the_sanity_check():
+    with pytest.raises(ValueError, match=r"0\.9 s(.|\n)*Pass `segment_seconds=0\.45`"):
+        run_callback(data=utterances(64, seconds=0.9), fn="fit")

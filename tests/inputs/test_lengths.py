@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_mi.inputs.batches import waveforms_in_batch
+from lightning_mi.inputs.batches import read_batch, waveforms_in_batch
 from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.lengths import lengths_without_trailing_zeros
 from lightning_mi.inputs.structure import UnknownStructureError
@@ -62,3 +62,45 @@ def test_trailing_zeros_are_padding_and_inner_ones_are_not(lengths, seed):
         frames[row, length:] = 0
         frames[row, length - 1 : length] = 1
     assert lengths_without_trailing_zeros(frames).tolist() == lengths
+
+
+LONG = torch.tensor([16_000, 12_000, 9000, 15_500])
+SOUND = torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))
+PADDED = SOUND * (torch.arange(16_000) < LONG[:, None])
+DITHERED = torch.where(PADDED != 0, SOUND, 1e-4 * SOUND)
+
+
+@pytest.mark.parametrize(
+    ("waves", "name", "lengths"),
+    [
+        (PADDED, "durations", LONG / 16_000),
+        (DITHERED, "duration", LONG / 16_000),
+        (DITHERED, "wav_lens", LONG / 16_000),
+        (DITHERED, "lengths", LONG),
+        (PADDED, "feat_lens", LONG // 320),
+        (PADDED, "lengths", LONG * 3),  # before it was resampled
+        (PADDED, "audio_len", LONG.tolist()),
+        (PADDED, "ilens", LONG.float()),
+        (torch.nn.functional.pad(PADDED, (0, 384)), "num_samples", LONG),
+        (torch.nn.functional.pad(PADDED, (0, 384)), "n_samples", LONG.int()),
+        (PADDED, "text_lengths", torch.tensor([16_000, 1, 2, 3])),
+    ],
+)
+def test_lengths_in_any_unit(waves, name, lengths):
+    found = read_batch({"audio": waves, name: lengths}, sample_rate=16_000).waveforms.lengths
+    assert found.tolist() == LONG.tolist()
+
+
+def test_lengths_of_something_else_are_refused():
+    with pytest.raises(UnknownStructureError, match=r"batch\['length'\] is called 'length'.* 30 to 60"):
+        waveforms_in_batch({"audio": SOUND, "length": torch.tensor([30, 40, 50, 60])})
+
+
+def test_padding_of_another_value_than_zero_is_found():
+    waves = torch.where(PADDED != 0, SOUND, torch.tensor([-0.1, 0.2, 0.3, 0.0])[:, None])
+    assert waveforms_in_batch(waves).lengths.tolist() == LONG.tolist()
+    waves[0] = 0.5  # constant, and no padding
+    assert waveforms_in_batch(waves).lengths.tolist() == LONG.tolist()
+    log_mel = LOG_MEL.clone()
+    log_mel[2, 70:] = 0.3
+    assert waveforms_in_batch(log_mel, Layout(1)).lengths.tolist() == FRAMES.tolist()
