@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -37,7 +39,7 @@ def tap_accuracies(found: dict[str, Tensor], tap: str, spoken: ProbeSpeech) -> d
         # Length and palatalisation are written differently from language to language.
         classes = np.array([symbol.rstrip("ːʲ") for symbol in phones.tolist()])
         frames = found[f"{tap}/{aligner}"].double().numpy()
-        folds = spoken.folds[aligner].copy()
+        folds: Any = spoken.folds[aligner]
         if aligner == "espeak":
             owners = [spoken.speakers[number] for number in spoken.times[aligner][:, 0].astype(int)]
             folds = np.array([_PHONES_OF.get(owner, LEFT_OUT) for owner in owners])
