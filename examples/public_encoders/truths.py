@@ -34,15 +34,15 @@ _LANGUAGES = {name.split("/")[0] for name in _TESTED}
 
 def tap_accuracies(found: dict[str, Tensor], tap: str, spoken: ProbeSpeech) -> dict[str, float]:
     """Accuracies of one tap: ``phones`` is the mean of those with the labels of either aligner."""
-    accuracies = {}
+    accuracies: dict[str, float] = {}
     for aligner, phones in spoken.phones.items():
         # Length and palatalisation are written differently from language to language.
         classes = np.array([symbol.rstrip("ːʲ") for symbol in phones.tolist()])
         frames = found[f"{tap}/{aligner}"].double().numpy()
         folds: Any = spoken.folds[aligner]
         if aligner == "espeak":
-            owners = [spoken.speakers[number] for number in spoken.times[aligner][:, 0].astype(int)]
-            folds = np.array([_PHONES_OF.get(owner, LEFT_OUT) for owner in owners])
+            framed = [spoken.speakers[number] for number in spoken.times[aligner][:, 0].astype(int)]
+            folds = np.array([_PHONES_OF.get(owner, LEFT_OUT) for owner in framed])
         accuracies[f"phones ({aligner})"] = probe_accuracy(frames, classes, folds, fewest=_FEWEST)
     windows = found[f"{tap}/voices"].double().numpy()
     each = len(windows) // len(spoken.for_voices)
