@@ -25,8 +25,8 @@ _PHONES_OF = {
 """Folds of eSpeak's phones, by speaker.
 
 Each has telephone speech and wide-band speech: a probe that is fitted to one of them alone is, on the quick
-encoders, hardly better than chance on the other. The game's actors are left out: even on other sentences of the same actor, phones of these
-labels are recognised half as often as for the rest.
+encoders, hardly better than chance on the other. The game's actors are left out: even on other sentences of the
+same actor, phones of these labels are recognised half as often as for the rest.
 """
 _TESTED = (*ALIGNED["espeak"][1], "it/Paola")  # speakers that languages are tested on; one of each
 _LANGUAGES = {name.split("/")[0] for name in _TESTED}
