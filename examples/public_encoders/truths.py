@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -22,9 +24,9 @@ _PHONES_OF = {
 }
 """Folds of eSpeak's phones, by speaker.
 
-Each has telephone speech and wide-band speech: a probe that is fitted to one of them alone is hardly better than
-chance on the other. The game's actors are left out: even on other sentences of the same actor, phones of these
-labels are recognised half as often as for the rest.
+Each has telephone speech and wide-band speech: a probe that is fitted to one of them alone is, on the quick
+encoders, hardly better than chance on the other. The game's actors are left out: even on other sentences of the
+same actor, phones of these labels are recognised half as often as for the rest.
 """
 _TESTED = (*ALIGNED["espeak"][1], "it/Paola")  # speakers that languages are tested on; one of each
 _LANGUAGES = {name.split("/")[0] for name in _TESTED}
@@ -32,15 +34,15 @@ _LANGUAGES = {name.split("/")[0] for name in _TESTED}
 
 def tap_accuracies(found: dict[str, Tensor], tap: str, spoken: ProbeSpeech) -> dict[str, float]:
     """Accuracies of one tap: ``phones`` is the mean of those with the labels of either aligner."""
-    accuracies = {}
+    accuracies: dict[str, float] = {}
     for aligner, phones in spoken.phones.items():
         # Length and palatalisation are written differently from language to language.
         classes = np.array([symbol.rstrip("ːʲ") for symbol in phones.tolist()])
         frames = found[f"{tap}/{aligner}"].double().numpy()
-        folds = spoken.folds[aligner].copy()
+        folds: Any = spoken.folds[aligner]
         if aligner == "espeak":
-            owners = [spoken.speakers[number] for number in spoken.times[aligner][:, 0].astype(int)]
-            folds = np.array([_PHONES_OF.get(owner, LEFT_OUT) for owner in owners])
+            framed = [spoken.speakers[number] for number in spoken.times[aligner][:, 0].astype(int)]
+            folds = np.array([_PHONES_OF.get(owner, LEFT_OUT) for owner in framed])
         accuracies[f"phones ({aligner})"] = probe_accuracy(frames, classes, folds, fewest=_FEWEST)
     windows = found[f"{tap}/voices"].double().numpy()
     each = len(windows) // len(spoken.for_voices)
