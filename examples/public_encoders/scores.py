@@ -130,7 +130,8 @@ class Scorer:
         if not setting.less:
             return sum(each.bound for each in gains)
         less = self._bound(setting.less, setting)
-        return sum(each.gain_over(less)[0] for each in gains)
+        # Both floored at 0, as in the callback's differences.
+        return sum(each.bound - less.bound for each in gains)
 
     def baselines(self) -> dict[str, float]:
         """Scores that are no bounds, of frames (LiDAR: of two views of one moment)."""
