@@ -21,7 +21,7 @@ from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
 from lightning_mi.estimator.registry import ProbeName, QuantizerName
-from lightning_mi.failures import NoEstimateError
+from lightning_mi.failures import NoEstimateError, explained
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.presets import PresetName
@@ -145,8 +145,9 @@ class MIBoundCallback(Callback):
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; at ``setup``, if ``embed`` or ``layers`` names nothing or
             there is no way to embed waveforms; in the sanity check, if the batch or the model's output cannot
-            be understood. Once training has begun, what goes wrong is one warning, and no value is logged.
-        Exception: Of any type, in the sanity check; and at the end of the epoch, if only some processes met it.
+            be understood, or the model raises an exception. Once training has begun, what goes wrong is one
+            warning, and no value is logged.
+        Exception: Of any type, at the end of the epoch, if only some processes met it.
 
     Source:
         Liu, Yeh, Glass, "Revisiting Self-supervised Learning of Speech Representation from a Mutual
@@ -412,7 +413,7 @@ class MIBoundCallback(Callback):
             epoch.encode()
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.failures.error is not None:
-            raise epoch.failures.error
+            raise explained(epoch.failures.error)
 
     def _finish_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from lightning_mi.distributed import gather
+from lightning_mi.inputs.structure import UnknownStructureError
 
 T = TypeVar("T")
 
@@ -17,6 +18,27 @@ _BAD_INPUT = (ValueError, MemoryError, torch.OutOfMemoryError)
 
 class NoEstimateError(Exception):
     """There is nothing to estimate from; the message says why."""
+
+
+def explained(error: Exception) -> Exception:
+    """``error``, or if it is an exception of the user's code a ValueError of it that names what to change.
+
+    Example:
+        >>> isinstance(explained(KeyError("audio")), ValueError)
+        True
+    """
+    if isinstance(error, (UnknownStructureError, MemoryError, torch.OutOfMemoryError)):
+        return error
+    advised = UnknownStructureError(
+        f"Embedding the segments of a validation batch raised {type(error).__name__}: {error}. The model was "
+        "called with segments of waveforms, as the batch has them. If it takes anything else, pass `embed=`, the "
+        "dotted name of a submodule or method, or a function of the module and the segments that returns "
+        "(B, T, D) or (B, D), such as `embed=lambda module, x: module.encoder(x[:, None]).mT`. If the batch was "
+        "read wrongly, pass `batch_to_waveforms=`; for feature sequences `time_dim=`; for another sampling rate "
+        "`sample_rate=`."
+    )
+    advised.__cause__ = error
+    return advised
 
 
 class Failures:

@@ -32,7 +32,8 @@ def find_encoder(
         embed: A dotted name of a submodule or method of ``module``; a callable of the waveforms, or of the
             module and the waveforms. ``None``: the outermost torchaudio ``Wav2Vec2Model`` (that of a
             ``HuBERTPretrainModel``, too) or transformers speech model inside of ``module``, the first one
-            that is being trained if there are several; else ``module.forward``.
+            that is being trained if there are several; else ``module.forward``. If all of them are frozen and
+            other parameters are trained, ``module.forward`` comes first.
         layers: Names or globs of submodules of ``module`` whose outputs are wanted in place of the encoder's (a
             ``*`` stands for one part of a dotted name); ``"all"`` for the blocks of the encoder.
         of_features: Whether feature sequences are to be encoded. The known models are then those of transformers
@@ -76,6 +77,8 @@ def _find_call(
         ) else module
     known = list(_known_models(module, of_features))
     trained = [found for found in known if any(p.requires_grad for p in found[1].parameters())]
+    if not trained and overrides(module, "forward") and any(p.requires_grad for p in module.parameters()):
+        known = []  # a frozen teacher, front end or tokeniser beside what is trained
     for name, model, call, layers in (*trained, *known):
         return Encoder(f"`{name or 'the module itself'}`", call, layers, squeeze_mono=not of_features), model
     if not overrides(module, "forward"):

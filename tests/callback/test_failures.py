@@ -13,10 +13,11 @@ from tests.helpers.run_callback import Recorder, mi_callback, run_callback, vali
 from tests.helpers.speech import utterances
 
 
-def test_any_exception_is_raised_in_the_sanity_check():
+def test_any_exception_is_raised_in_the_sanity_check_with_advice():
     trainer = quiet_trainer(callbacks=[mi_callback()])
-    with pytest.raises(RuntimeError, match="out of something"):
+    with pytest.raises(ValueError, match=r"out of something(.|\n)*`embed=`") as raised:
         trainer.fit(Broken(raises), loader(utterances(32)), loader(utterances(64)))
+    assert isinstance(raised.value.__cause__, RuntimeError)
 
 
 class Broken(TinySpeechModel):

@@ -84,6 +84,13 @@ def test_the_model_in_training_is_chosen():
     assert find_encoder(Wraps(teacher=teacher)).name == "`teacher`"
 
 
+def test_a_frozen_model_is_not_chosen_before_a_forward_that_is_trained():
+    module = Embeds()
+    module.teacher = wav2vec2().requires_grad_(False)
+    assert find_encoder(module).name == "`forward`"
+    assert find_encoder(module.requires_grad_(False)).name == "`teacher`"
+
+
 def test_compiled_model_is_found():
     model = wav2vec2().eval()
     encoder = find_encoder(Wraps(model=torch.compile(model, backend="eager")))
