@@ -126,11 +126,12 @@ class StrategyForward:
         return outputs
 
     def _run_one_by_one(self, encoder: Encoder, samples: Tensor, seeds: list[int]) -> dict[str, Any]:
-        rows = [
-            encoder.frames(self._run(encoder, row[None, None], seed)[0], 1)
+        # Each twice: of one row alone it cannot be told which part of an output has a row for each segment.
+        pairs = [
+            encoder.frames(self._run(encoder, torch.stack([row, row])[None], seed)[0], 2)
             for row, seed in zip(samples.flatten(0, 1), seeds, strict=True)
         ]
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return {name: torch.cat([pair[name][:1] for pair in pairs]) for name in pairs[0]}
 
     def _run(self, encoder: Encoder, samples: Tensor, seed: int) -> tuple[dict[str, Any], bool]:
         """The outputs for ``samples`` ``(n, 1 + G, ...)``, and whether random numbers were drawn."""
@@ -141,7 +142,7 @@ class StrategyForward:
 
     def _seeds(self, segments: Segments) -> list[int]:
         """A seed for each row of ``segments.samples.flatten(0, 1)``, from its pair and its number in the pair."""
-        numbers = torch.arange(segments.samples.shape[1])
+        numbers = torch.arange(segments.samples.shape[1], device=segments.keys.device)
         seeds: list[int] = mix(mix(segments.keys)[:, None] + numbers, self._seed).flatten().tolist()
         return seeds
 

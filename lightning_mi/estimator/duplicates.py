@@ -35,7 +35,8 @@ def group_copies(z_a: Tensor, z_b: Tensor) -> Tensor:
     a, b = _numbers(z_a), _numbers(z_b)
     pairs = _numbers(torch.stack([a, b], dim=1))
     num_pairs = int(pairs.amax()) + 1
-    if num_pairs < _LEAST_SHARE * num_rows or not int(a.amax()) + 1 == int(b.amax()) + 1 == num_pairs:
+    too_few = num_pairs < max(2, _LEAST_SHARE * num_rows)  # 1 is a collapsed model, whose bound is 0
+    if too_few or not int(a.amax()) + 1 == int(b.amax()) + 1 == num_pairs:
         return rows
     return torch.full((num_pairs,), num_rows, device=rows.device).scatter_reduce_(0, pairs, rows, "amin")[pairs]
 
