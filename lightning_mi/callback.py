@@ -27,7 +27,15 @@ from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.presets import PresetName
 from lightning_mi.reporting.history import History
 from lightning_mi.reporting.loggers import FigureLogger
-from lightning_mi.reporting.messages import Message, Messenger, Topic, messages_of, of_loaders, other_rate
+from lightning_mi.reporting.messages import (
+    UNTRAINED,
+    Message,
+    Messenger,
+    Topic,
+    messages_of,
+    of_loaders,
+    other_rate,
+)
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
@@ -466,6 +474,8 @@ class MIBoundCallback(Callback):
             state.update(trainer.current_epoch, trainer.global_step, findings.estimates, controls)
         elif trainer.state.fn == TrainerFn.VALIDATING and trainer.global_step == 0:
             state.untrained = id(pl_module), findings.estimates
+            if not trainer.ckpt_path:
+                self._messenger.tell(Message(Topic.UNTRAINED, UNTRAINED, is_warning=False))
         return values
 
     # ---- what the user and the Trainer are told

@@ -19,6 +19,10 @@ _NO_BOUND = (
     "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained "
     "one check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
 )
+UNTRAINED = (
+    "measures before the first training step. If these are random weights: they keep part of the input, so the "
+    "bound is seldom 0 there. Compare a trained model with this value, not with 0."
+)
 _NO_DIFFERENCE = "what the first pair shares is also shared by distant segments, i.e. voice, language and room."
 
 
@@ -42,6 +46,7 @@ class Topic(Enum):
     OTHER_SETTINGS = auto()
     RANDOM_MODEL = auto()
     SKIPPED = auto()
+    UNTRAINED = auto()
 
 
 class Message(NamedTuple):

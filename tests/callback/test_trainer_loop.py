@@ -231,3 +231,12 @@ def test_every_logged_name_is_in_the_list_of_metrics():
         assert any(row.match(name) for row in rows.values()), name
     for row in rows.values():
         assert any(row.match(name) for name in ours), row.pattern
+
+
+def test_a_value_before_the_first_step_is_told_for_what_it_is(caplog):
+    with caplog.at_level("INFO"):
+        run = run_callback()
+        assert caplog.text.count("before the first training step") == 1
+        caplog.clear()
+        run_callback(module=run.trainer.lightning_module, fn="fit", trainer={"max_epochs": 1})
+    assert "before the first training step" not in caplog.text
