@@ -30,12 +30,11 @@ def explained(error: Exception) -> Exception:
     if isinstance(error, (UnknownStructureError, MemoryError, torch.OutOfMemoryError)):
         return error
     advised = UnknownStructureError(
-        f"Embedding the segments of a validation batch raised {type(error).__name__}: {error}. The model was "
-        "called with segments of waveforms, as the batch has them. If it takes anything else, pass `embed=`, the "
-        "dotted name of a submodule or method, or a function of the module and the segments that returns "
-        "(B, T, D) or (B, D), such as `embed=lambda module, x: module.encoder(x[:, None]).mT`. If the batch was "
-        "read wrongly, pass `batch_to_waveforms=`; for feature sequences `time_dim=`; for another sampling rate "
-        "`sample_rate=`."
+        f"Reading or embedding a validation batch raised {type(error).__name__}: {error}. The model is called "
+        "with segments in the shape that the batch has. If it takes anything else, pass `embed=`, the dotted name "
+        "of a submodule or method, or a function of the module and the segments that returns (B, T, D) or (B, D), "
+        "such as `embed=lambda module, x: module.encoder(x[:, None]).mT`. If the batch was read wrongly, pass "
+        "`batch_to_waveforms=`; for feature sequences `time_dim=`; for another sampling rate `sample_rate=`."
     )
     advised.__cause__ = error
     return advised
