@@ -18,6 +18,7 @@ from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
+from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
 from lightning_mi.estimator.registry import ProbeName, QuantizerName
@@ -34,6 +35,7 @@ from lightning_mi.reporting.messages import (
     Topic,
     messages_of,
     of_loaders,
+    of_the_trial,
     other_rate,
 )
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
@@ -244,6 +246,7 @@ class MIBoundCallback(Callback):
         self._epoch: ValidationEpoch | None = None
         self._state = RunState()
         self._layer_names: tuple[str, ...] = ()
+        self._answer: Answer | None = None
         self._figures = FigureLogger(arguments.log_name)
         self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
 
@@ -289,6 +292,7 @@ class MIBoundCallback(Callback):
             return
         if stage == "fit":  # before a checkpoint's state is loaded
             self._state = RunState(untrained=self._state.untrained)
+        self._answer = None
         self._check_names(trainer)
         if mixed := callbacks_of_the_other_package(trainer):
             package = type(trainer).__module__.split(".trainer")[0]
@@ -298,9 +302,7 @@ class MIBoundCallback(Callback):
             )
             self._messenger.tell(Message(Topic.MIXED_PACKAGES, text))
         if not overrides(pl_module, "configure_model"):  # else there may be no layers yet
-            encoder = self._find_encoder(pl_module)
-            text = f"embeds segments with {encoder.name}."
-            self._messenger.tell(Message(Topic.ENCODER, text, is_warning=False))
+            self._find_encoder(pl_module)
         if stage == "fit" and not (trainer.limit_val_batches and overrides(pl_module, "validation_step")):
             self._messenger.tell(Message(Topic.NO_VALIDATION, "logs nothing: this run has no validation loop."))
 
@@ -385,6 +387,8 @@ class MIBoundCallback(Callback):
             self._log_no_value(trainer, str(error))
             return
         self._layer_names = encoder.layer_names
+        if self._answer is not None and set(self._answer.locations) != set(encoder.layer_names):
+            self._answer = None  # other layers than before
         if trainer.state.fn != TrainerFn.FITTING:
             self._state.input = self._state.null = None  # other data, maybe
         due = not trainer.sanity_checking
@@ -401,6 +405,7 @@ class MIBoundCallback(Callback):
             self._state.num_clusters if _in_fit(trainer) else None,
             measure_input=due_input,
             measure_null=due_null,
+            answer=self._answer,
         )
 
     def _read_batch(self, batch: Any, loader: int) -> None:
@@ -419,6 +424,9 @@ class MIBoundCallback(Callback):
             return
         with epoch.timed():
             epoch.encode()
+        if epoch.answer is not None and self._answer is None:
+            self._answer = epoch.answer
+            self._messenger.tell_all(of_the_trial(epoch.answer))
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.failures.error is not None:
             raise explained(epoch.failures.error)
@@ -520,7 +528,7 @@ class MIBoundCallback(Callback):
 
     def _find_encoder(self, pl_module: LightningModule) -> Encoder:
         arguments = self.arguments
-        encoder = find_encoder(pl_module, arguments.embed, arguments.layers, arguments.time_dim is not None)
+        encoder = find_encoder(pl_module, arguments.embed, arguments.layers, arguments.layout.time_dim)
         if arguments.primary_layer not in (None, BEST_LAYER, *encoder.layer_names):
             raise ValueError(
                 f"`primary_layer` must be one of the layers that `layers` names, or {BEST_LAYER!r}, got "

@@ -6,13 +6,17 @@ import difflib
 import fnmatch
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.embedding.outputs import OUTPUT
+from lightning_mi.embedding.signature import adapted
 
 _NEAREST_NAMES_SHOWN = 5
 # Attributes under which sharding, activation checkpointing and torch.compile hold the module that they wrap.
@@ -23,7 +27,7 @@ def find_encoder(
     module: nn.Module,
     embed: str | Callable[..., Any] | None = None,
     layers: str | Sequence[str] | None = None,
-    of_features: bool = False,
+    time_dim: int | None = None,
 ) -> Encoder:
     """Find how ``module`` is called for embeddings of waveforms, or of feature sequences.
 
@@ -31,13 +35,13 @@ def find_encoder(
         module: The LightningModule.
         embed: A dotted name of a submodule or method of ``module``; a callable of the waveforms, or of the
             module and the waveforms. ``None``: the outermost torchaudio ``Wav2Vec2Model`` (that of a
-            ``HuBERTPretrainModel``, too) or transformers speech model inside of ``module``, the first one
-            that is being trained if there are several; else ``module.forward``. If all of them are frozen and
-            other parameters are trained, ``module.forward`` comes first.
+            ``HuBERTPretrainModel``, too), transformers speech model or NeMo model inside of ``module``, the first
+            one that is being trained if there are several; else ``module.forward``. If all of them are frozen
+            and other parameters are trained, ``module.forward`` comes first.
         layers: Names or globs of submodules of ``module`` whose outputs are wanted in place of the encoder's (a
             ``*`` stands for one part of a dotted name); ``"all"`` for the blocks of the encoder.
-        of_features: Whether feature sequences are to be encoded. The known models are then those of transformers
-            that take ``input_features``.
+        time_dim: For feature sequences, which of their dimensions is time. The known models are then those of
+            transformers that take ``input_features``. ``None``: waveforms.
 
     Returns:
         The encoder.
@@ -54,42 +58,45 @@ def find_encoder(
         >>> {name: tuple(z.shape) for name, z in encoder(torch.zeros(2, 400)).items()}
         {'output': (2, 8)}
     """
-    encoder, root = _find_call(module, embed, of_features)
-    if layers is None:
-        return encoder
-    return Encoder(encoder.name, encoder.call, _find_layers(module, root, layers), encoder.squeeze_mono)
+    encoder, root = _find_call(module, embed, time_dim)
+    return encoder if layers is None else replace(encoder, layers=_find_layers(module, root, layers))
 
 
 def _find_call(
-    module: nn.Module, embed: str | Callable[..., Any] | None, of_features: bool
+    module: nn.Module, embed: str | Callable[..., Any] | None, time_dim: int | None
 ) -> tuple[Encoder, nn.Module]:
     """The encoder, and the submodule in which its blocks are looked for."""
+    of_features, time = time_dim is not None, -1 if time_dim is None else time_dim
     if isinstance(embed, str):
         target = _get_submodule(module, embed)
         if not callable(target):
             raise TypeError(
                 f"`embed` must name a submodule or a method, got {embed!r}, a {type(target).__name__}."
             )
-        return Encoder(f"`{embed}`", target), target if isinstance(target, nn.Module) else module
+        return Encoder(f"`{embed}`", adapted(target, time)), target if isinstance(target, nn.Module) else module
+    if isinstance(embed, nn.Module):
+        return Encoder("`embed`", adapted(embed, time)), embed
     if embed is not None:
-        return Encoder("`embed`", _adapt_callable(module, embed)), embed if isinstance(
-            embed, nn.Module
-        ) else module
+        return Encoder("`embed`", _adapt_callable(module, embed)), module
     known = list(_known_models(module, of_features))
     trained = [found for found in known if any(p.requires_grad for p in found[1].parameters())]
     if not trained and overrides(module, "forward") and any(p.requires_grad for p in module.parameters()):
         known = []  # a frozen teacher, front end or tokeniser beside what is trained
     for name, model, call, layers in (*trained, *known):
-        return Encoder(f"`{name or 'the module itself'}`", call, layers, squeeze_mono=not of_features), model
+        called = call if isinstance(call, nn.Module) else model
+        may_be_called = called is call and called is not module and overrides(module, "forward")
+        forward = adapted(module, time) if may_be_called else None
+        name = f"`{name or 'the module itself'}`"
+        return Encoder(name, call, layers, squeeze_mono=not of_features, model=called, forward=forward), model
     if not overrides(module, "forward"):
-        what, models = "waveforms", "no torchaudio Wav2Vec2Model, no transformers speech model"
+        what, models = "waveforms", "no torchaudio Wav2Vec2Model, no transformers speech model, no NeMo model"
         if of_features:
             what, models = "feature sequences", "no transformers model of `input_features`"
         raise ValueError(
             f"Cannot tell how to embed {what}: {type(module).__name__} holds {models}, and has no `forward`. Pass "
             f"`embed=`, the dotted name of a submodule or method that takes {what}, or a callable."
         )
-    return Encoder("`forward`", module), module
+    return Encoder("`forward`", adapted(module, time)), module
 
 
 _Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Module], ...]]
@@ -116,6 +123,21 @@ def _known_models(module: nn.Module, of_features: bool) -> Iterator[_Known]:
             if of_features and getattr(model.config, "is_encoder_decoder", False):
                 base = model.get_encoder()  # type: ignore[operator]
             yield name, wrapper, wrapper if base is model else base, ()
+        elif ("nemo", "ModelPT") in classes and not of_features and _has_front_end(model):
+            inside.update(model.modules())
+            yield name, wrapper, partial(_encode_with_nemo, model), ()
+
+
+def _has_front_end(model: Any) -> bool:
+    return isinstance(getattr(model, "preprocessor", None), nn.Module) and hasattr(model, "encoder")
+
+
+def _encode_with_nemo(model: Any, waveforms: Tensor) -> Tensor:
+    """``(B, T, D)``, without the masks that a model in pre-training lays over its input in evaluation, too."""
+    lengths = torch.full((len(waveforms),), waveforms.shape[-1], device=waveforms.device)
+    features, lengths = model.preprocessor(input_signal=waveforms, length=lengths)
+    frames, lengths = model.encoder(audio_signal=features, length=lengths)
+    return frames[..., : int(lengths.max())].mT  # the features were padded to a multiple of 16 frames
 
 
 def _named_submodules(module: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
@@ -135,8 +157,6 @@ def _last_block(model: Any) -> nn.Module:
 def _adapt_callable(module: nn.Module, embed: Callable[..., Any]) -> Callable[[Tensor], Any]:
     if not callable(embed):
         raise TypeError(f"`embed` must be a dotted name or a callable, got {embed!r}.")
-    if isinstance(embed, nn.Module):
-        return embed
     try:
         parameters = inspect.signature(embed).parameters.values()
     except ValueError:  # built in C: no signature

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_mi.embedding.outputs import OUTPUT, describe_output, frames_in_output
+from lightning_mi.embedding.outputs import OUTPUT, Location, describe_output, frames_in_output
 from lightning_mi.inputs.structure import UnknownStructureError
 
 Forward = Callable[[Callable[[Tensor], Any], Tensor], Any]
@@ -23,12 +23,22 @@ class Encoder:
         call: Function of segments in the layout of the batch that returns the output.
         layers: Names and submodules whose outputs are wanted; empty for the encoder's own output.
         squeeze_mono: Whether ``(B, 1, T)`` waveforms lose their channel dimension before the call.
+        model: The module of a known library that is called inside of the LightningModule; ``None`` if it is
+            anything else.
+        forward: The LightningModule's own ``forward``, if ``model`` is one that it may call.
+        prepare: What the segments go through before the call, such as another shape.
+        locations: By layer name where the embedding is in the output (:mod:`lightning_mi.embedding.trial` finds
+            it); ``None``: where it is assumed to be.
     """
 
     name: str
     call: Callable[[Tensor], Any]
     layers: tuple[tuple[str, nn.Module], ...] = ()
     squeeze_mono: bool = False
+    model: nn.Module | None = None
+    forward: Callable[[Tensor], Any] | None = None
+    prepare: Callable[[Tensor], Tensor] | None = None
+    locations: Mapping[str, Location] | None = field(default=None, hash=False)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -56,6 +66,8 @@ class Encoder:
         """As :meth:`__call__`, but returns the outputs of the layers as they come, of any structure."""
         if waveforms.ndim == 3 and self.squeeze_mono:
             waveforms = waveforms[:, 0]
+        if self.prepare is not None:
+            waveforms = self.prepare(waveforms)
         captured: dict[str, Any] = {}
         handles = [layer.register_forward_hook(_capture(captured, name)) for name, layer in self.layers]
         try:
@@ -84,7 +96,10 @@ class Encoder:
         return {name: self._frames(name, output, batch_size) for name, output in outputs.items()}
 
     def _frames(self, name: str, output: Any, batch_size: int) -> Tensor:
-        frames = frames_in_output(output, batch_size)
+        if self.locations is None:
+            frames = frames_in_output(output, batch_size)
+        else:
+            frames = self.locations[name].frames(output, batch_size)
         if frames is None:
             of = self.name if name == OUTPUT else f"layer {name!r}"
             raise UnknownStructureError(

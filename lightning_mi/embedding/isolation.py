@@ -53,7 +53,7 @@ def isolated(module: nn.Module, seed: int) -> Iterator[OwnRandomness]:
     """
     submodules = list(module.modules())
     restores = [_remember_mode(submodule) for submodule in submodules]
-    generators = global_generators(_cuda_devices(module))
+    generators = global_generators(cuda_devices(module))
     restores += [restore for submodule in submodules for restore in _remember_state(submodule, generators)]
     randomness = OwnRandomness(generators, seed)
     with torch.no_grad(), torch.compiler.set_stance("force_eager"), randomness.seeded():
@@ -180,5 +180,6 @@ def _same(now: Iterable[tuple[Any, Any]], before: list[tuple[Any, Any]]) -> bool
     )
 
 
-def _cuda_devices(module: nn.Module) -> list[torch.device]:
+def cuda_devices(module: nn.Module) -> list[torch.device]:
+    """The CUDA devices that hold the module's parameters."""
     return sorted({p.device for p in module.parameters() if p.is_cuda}, key=lambda device: device.index)

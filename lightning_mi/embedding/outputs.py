@@ -1,22 +1,117 @@
-"""The embedding in a model's output, whatever structure that has."""
+"""The embedding in a model's output, whatever structure that has and wherever its time dimension lies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 OUTPUT = "output"  # the layer name of the encoder's own output
 
-_OUTPUT_NAMES = ("last_hidden_state", "hidden_states", "features", "embeddings", "representations", "z", "x")
+# In this order. `x` is what fairseq's models call the last layer, beside `features`, which is what it was made of.
+_NAMES = (
+    "last_hidden_state",
+    "encoder_out",
+    "encoder_output",
+    "encoder_last_hidden_state",
+    "hidden_states",
+    "embeddings",
+    "embedding",
+    "representations",
+    "z",
+    "x",
+    "features",
+)
+
+Path = tuple[Any, ...]  # keys and indices, from the outermost
+
+
+class Dims(NamedTuple):
+    """What the dimensions of an output are.
+
+    Attributes:
+        batch: The one with a row for each segment.
+        time: The one that is time; ``None`` if each row is one vector.
+        grows: Whether longer segments were seen to give more of it; otherwise it is assumed.
+    """
+
+    batch: int
+    time: int | None
+    grows: bool = False
+
+    def frames(self, output: Tensor) -> Tensor:
+        """``(B, T, D)`` or ``(B, D)`` of an output; D are all dimensions that are neither rows nor time.
+
+        Example:
+            >>> import torch
+            >>> Dims(batch=0, time=3).frames(torch.zeros(2, 8, 5, 40)).shape
+            torch.Size([2, 40, 40])
+        """
+        if self.time is None:
+            return output.movedim(self.batch, 0).flatten(1)
+        return output.movedim((self.batch, self.time), (0, 1)).flatten(2)
+
+
+class Location(NamedTuple):
+    """Where an embedding is in an output.
+
+    Attributes:
+        path: Keys and indices from the output to the tensor.
+        dims: The tensor's dimensions.
+    """
+
+    path: Path
+    dims: Dims
+
+    def frames(self, output: Any, batch_size: int) -> Tensor | None:
+        """The embedding ``(B, T, D)`` or ``(B, D)``; ``None`` if the output has no such tensor of B rows."""
+        x = at(output, self.path)
+        if not isinstance(x, Tensor) or x.ndim <= max(self.dims.batch, self.dims.time or 0):
+            return None
+        return self.dims.frames(x) if x.shape[self.dims.batch] == batch_size else None
+
+
+def at(output: Any, path: Path) -> Any:
+    """The part of an output at a path; ``None`` if there is none.
+
+    Example:
+        >>> at({"layers": [1, 2]}, ("layers", 1)), at({"layers": [1, 2]}, ("layers", 2))
+        (2, None)
+    """
+    for key in path:
+        parts = _parts(output)
+        output = None if parts is None else dict(parts).get(key)
+    return output
+
+
+def locate(output: Any, dims_of: Callable[[Path, Tensor], Dims | None]) -> Location | None:
+    """Find the embedding in a model's output; ``None`` if there is none, or it is ambiguous.
+
+    Supported are a tensor, a list of layers (the last is taken), these beside lengths or other tensors of fewer
+    dimensions, and mappings, namedtuples and ModelOutputs. What grows with the segments comes before what does
+    not. Two tensors of one rank beside each other are ambiguous, unless they are a list: that is of layers.
+
+    Args:
+        output: The output.
+        dims_of: The dimensions of a tensor at a path; ``None`` if it is no embedding.
+    """
+    return _locate(output, (), dims_of)
+
+
+def assumed_dims(batch_size: int) -> Callable[[Path, Tensor], Dims | None]:
+    """The dimensions that tensors have if nothing else is known: ``(B, T, D)`` or ``(B, D)``."""
+
+    def dims_of(path: Path, x: Tensor) -> Dims | None:
+        fits = x.ndim in (2, 3) and x.shape[0] == batch_size and x.numel() > 0 and x.is_floating_point()
+        return Dims(0, 1 if x.ndim == 3 else None) if fits else None
+
+    return dims_of
 
 
 def frames_in_output(output: Any, batch_size: int) -> Tensor | None:
-    """The embedding in a model's output, ``(B, T, D)`` or ``(B, D)``; ``None`` if it is ambiguous.
-
-    Supported are a tensor, a list or tuple of layers (the last is taken), these beside lengths or other
-    tensors of fewer dimensions, and mappings, namedtuples and ModelOutputs.
+    """The embedding in a model's output as it is assumed to lie there, ``(B, T, D)`` or ``(B, D)``; ``None`` if it
+    is ambiguous (:func:`locate`).
 
     Example:
         >>> import torch
@@ -24,26 +119,8 @@ def frames_in_output(output: Any, batch_size: int) -> Tensor | None:
         >>> frames_in_output((layers, lengths), batch_size=2).mean().item()
         1.0
     """
-    if isinstance(output, Tensor):
-        fits = output.ndim in (2, 3) and output.shape[0] == batch_size and output.numel() > 0
-        return output if fits and output.is_floating_point() else None
-    if hasattr(output, "_asdict"):
-        output = output._asdict()
-    if isinstance(output, Mapping):
-        for name in _OUTPUT_NAMES:
-            if output.get(name) is not None:
-                return frames_in_output(output[name], batch_size)
-        output = list(output.values())
-    if not isinstance(output, (list, tuple)):
-        return None
-    for part in output:
-        if isinstance(part, (list, tuple)) and (frames := frames_in_output(part, batch_size)) is not None:
-            return frames
-    found = [frames for part in output if (frames := frames_in_output(part, batch_size)) is not None]
-    most = max((frames.ndim for frames in found), default=0)
-    found = [frames for frames in found if frames.ndim == most]
-    # Equal shapes are layers; different ones could be anything, logits beside features for one.
-    return found[-1] if found and all(frames.shape == found[0].shape for frames in found) else None
+    location = locate(output, assumed_dims(batch_size))
+    return None if location is None else location.frames(output, batch_size)
 
 
 def describe_output(output: Any) -> str:
@@ -61,3 +138,56 @@ def describe_output(output: Any) -> str:
     if isinstance(output, (list, tuple)):
         return f"a {type(output).__name__} of (" + ", ".join(describe_output(part) for part in output) + ")"
     return f"a {type(output).__name__}"
+
+
+def tensors_in(output: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
+    """All tensors in an output, with their paths."""
+    if isinstance(output, Tensor):
+        yield path, output
+    for key, part in _parts(output) or []:
+        yield from tensors_in(part, (*path, key))
+
+
+def _parts(output: Any) -> list[tuple[Any, Any]] | None:
+    if hasattr(output, "_asdict"):
+        output = output._asdict()
+    if isinstance(output, Mapping):
+        return list(output.items())
+    return list(enumerate(output)) if isinstance(output, (list, tuple)) else None
+
+
+def _locate(output: Any, path: Path, dims_of: Callable[[Path, Tensor], Dims | None]) -> Location | None:
+    if isinstance(output, Tensor):
+        dims = dims_of(path, output)
+        return None if dims is None else Location(path, dims)
+    parts = _parts(output)
+    if parts is None:
+        return None
+    is_named = isinstance(output, Mapping) or hasattr(output, "_asdict")
+    if is_named:
+        parts.sort(key=lambda part: _NAMES.index(part[0]) if part[0] in _NAMES else len(_NAMES))
+    found: list[tuple[Any, Tensor, Location]] = []
+    for key, part in parts:
+        location = _locate(part, (*path, key), dims_of)
+        if location is None:
+            continue
+        if is_named and key in _NAMES:
+            return location
+        found.append((part, at(part, location.path[len(path) + 1 :]), location))
+    highest = max((_rank(location.dims) for _, _, location in found), default=0)
+    best = [each for each in found if _rank(each[2].dims) == highest]
+    nested = [location for part, _, location in best if not isinstance(part, Tensor)]
+    if nested:
+        return nested[0]  # a list of layers, beside what was made of the last
+    # Different shapes could be anything, logits beside features for one; equal ones in a tuple too, as a mean and
+    # a variance, or what a student and a teacher say. A tuple inside of another structure is one of layers.
+    are_layers = isinstance(output, list) or (bool(path) and not is_named)
+    if len(best) > 1 and not (are_layers and all(x.shape == best[0][1].shape for _, x, _ in best)):
+        return None
+    return best[-1][2] if best else None
+
+
+def _rank(dims: Dims) -> int:
+    if dims.time is None:
+        return 0 if dims.grows else 1
+    return 3 if dims.grows else 2

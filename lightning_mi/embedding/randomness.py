@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,6 +62,19 @@ def global_generators(cuda_devices: Iterable[torch.device]) -> list[Generator]:
     """Those of torch on the host and on the devices, of numpy (the legacy one, which models use) and of python."""
     on_devices = [torch.cuda.default_generators[device.index] for device in cuda_devices]
     return [random, np.random, torch.default_generator, *on_devices]
+
+
+def drawn_from(generators: Iterable[Generator]) -> Callable[[], bool]:
+    """A function that tells whether any of the generators has been drawn from since this call.
+
+    Example:
+        >>> generator = torch.Generator()
+        >>> has_drawn = drawn_from([generator])
+        >>> has_drawn(), torch.rand(1, generator=generator).shape, has_drawn()
+        (False, torch.Size([1]), True)
+    """
+    before = [(generator, _state(generator)) for generator in generators]
+    return lambda: not all(_same(_state(generator), state) for generator, state in before)
 
 
 def is_generator(value: Any) -> bool:

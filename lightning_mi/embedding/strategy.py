@@ -18,8 +18,10 @@ from torch import Tensor
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.isolation import isolated
 from lightning_mi.embedding.lightning_packages import is_sharded
+from lightning_mi.embedding.trial import Answer, ask
 from lightning_mi.failures import Failures
 from lightning_mi.hashing import mix
+from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import Segments
 
 _METHOD = "_lightning_mi_encode"
@@ -91,14 +93,28 @@ class StrategyForward:
             self._segment_shape = segments.samples.shape[2:]
         if self.in_lockstep:
             if segments is None or len(segments.samples) == 0:
-                self._run(encoder, self._placeholder(failures), self._seed)
+                self.run(encoder, self._placeholder(failures), self._seed)
             else:
-                yield segments, self._run(encoder, segments.samples, self._seeds(segments)[0])[0]
+                yield segments, self.run(encoder, segments.samples.flatten(0, 1), self._seeds(segments)[0])[0]
             return
         for part in segments.split() if segments is not None else []:
             outputs = failures.attempt(partial(self._encode_part, encoder, part))
             if outputs is not None:
                 yield part, outputs
+
+    def run(self, encoder: Encoder, rows: Tensor, seed: int) -> tuple[dict[str, Any], bool]:
+        """The outputs of one call with segments ``(n, ...)``, and whether random numbers were drawn."""
+        self.has_called = True
+        with isolated(self._module, seed) as randomness:
+            outputs = encoder.run(rows, self)
+            return outputs, randomness.was_drawn_from()
+
+    def ask(self, encoder: Encoder, segments: Segments, layout: Layout, sample_rate: float) -> Answer | None:
+        """What a trial call tells of the encoder (:func:`lightning_mi.embedding.trial.ask`); ``None`` in lockstep,
+        where a call that only one process makes, or that fails, would end the run."""
+        if self.in_lockstep:
+            return None
+        return ask(encoder, self.run, segments.samples.flatten(0, 1), self._module, layout, sample_rate)
 
     def __call__(self, call: Any, waveforms: Tensor) -> Any:
         """``call(waveforms)`` in the Trainer's precision and, if parameters are sharded, through its wrapper."""
@@ -115,12 +131,12 @@ class StrategyForward:
         seeds = self._seeds(segments)
         if self.is_random:
             return self._run_one_by_one(encoder, segments.samples, seeds)
-        outputs, has_drawn = self._run(encoder, segments.samples, seeds[0])
+        rows = segments.samples.flatten(0, 1)
+        outputs, has_drawn = self.run(encoder, rows, seeds[0])
         if has_drawn and self.is_random is None:
             # Many models draw and use it in training alone, for layer drop say.
-            again, _ = self._run(encoder, segments.samples, seeds[0] ^ _OTHER)
-            num_rows = segments.samples.shape[:2].numel()
-            self.is_random = _differ(encoder.frames(outputs, num_rows), encoder.frames(again, num_rows))
+            again, _ = self.run(encoder, rows, seeds[0] ^ _OTHER)
+            self.is_random = _differ(encoder.frames(outputs, len(rows)), encoder.frames(again, len(rows)))
             if self.is_random:
                 return self._run_one_by_one(encoder, segments.samples, seeds)
         return outputs
@@ -128,17 +144,10 @@ class StrategyForward:
     def _run_one_by_one(self, encoder: Encoder, samples: Tensor, seeds: list[int]) -> dict[str, Any]:
         # Each twice: of one row alone it cannot be told which part of an output has a row for each segment.
         pairs = [
-            encoder.frames(self._run(encoder, torch.stack([row, row])[None], seed)[0], 2)
+            encoder.frames(self.run(encoder, torch.stack([row, row]), seed)[0], 2)
             for row, seed in zip(samples.flatten(0, 1), seeds, strict=True)
         ]
         return {name: torch.cat([pair[name][:1] for pair in pairs]) for name in pairs[0]}
-
-    def _run(self, encoder: Encoder, samples: Tensor, seed: int) -> tuple[dict[str, Any], bool]:
-        """The outputs for ``samples`` ``(n, 1 + G, ...)``, and whether random numbers were drawn."""
-        self.has_called = True
-        with isolated(self._module, seed) as randomness:
-            outputs = encoder.run(samples.flatten(0, 1), self)
-            return outputs, randomness.was_drawn_from()
 
     def _seeds(self, segments: Segments) -> list[int]:
         """A seed for each row of ``segments.samples.flatten(0, 1)``, from its pair and its number in the pair."""
@@ -147,12 +156,12 @@ class StrategyForward:
         return seeds
 
     def _placeholder(self, failures: Failures) -> Tensor:
-        """One silent anchor ``(1, 1, S)`` without partners."""
+        """One silent segment ``(1, S)``."""
         if self._segment_shape is None:
             assert failures.error is not None
             raise failures.error  # the number of features is unknown, and a call with another would fail elsewhere
         module: Any = self._module
-        return torch.zeros(1, 1, *self._segment_shape, device=module.device, dtype=module.dtype)
+        return torch.zeros(1, *self._segment_shape, device=module.device, dtype=module.dtype)
 
 
 def _differ(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:

@@ -10,11 +10,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_mi.arguments import Arguments
 from lightning_mi.controls.null_control import NullFinding
+from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.reporting.metric_names import metric_prefix
 from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, difference
 
 _FEW_FRAMES = 2
+_NAMES_SHOWN = 3
 _NO_BOUND = (
     "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained "
     "one check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
@@ -29,6 +31,7 @@ _NO_DIFFERENCE = "what the first pair shares is also shared by distant segments,
 class Topic(Enum):
     """What a message is about."""
 
+    DOUBT = auto()
     ENCODER = auto()
     FEW_FRAMES = auto()
     FEWER_CLUSTERS = auto()
@@ -118,6 +121,13 @@ def of_loaders(read: Set[int], left_out: Set[int]) -> Iterator[Message]:
         yield Message(Topic.LOADERS, text, is_warning=False)
 
 
+def of_the_trial(answer: Answer) -> Iterator[Message]:
+    """What is embedded, and what of that should be checked."""
+    yield Message(Topic.ENCODER, answer.line, is_warning=False)
+    for doubt in answer.doubts:
+        yield Message(Topic.DOUBT, doubt, subject=doubt)
+
+
 def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     """What the user should know of the findings of a validation.
 
@@ -128,11 +138,13 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     if findings.skipped:
         yield Message(Topic.SKIPPED, f"leaves out {findings.skipped} utterances: {findings.reasons}.")
     if findings.is_random:
+        where = ", ".join(f"`{name}`" for name in findings.draws_in[:_NAMES_SHOWN]) or "the model"
         yield Message(
             Topic.RANDOM_MODEL,
-            "finds that the embeddings depend on random numbers that the model draws in eval mode. They are an "
-            "utterance's own, so each segment is encoded in a call of its own, which takes longer. Point `embed=` "
-            "at a part of the model that draws none.",
+            f"finds that the embeddings depend on random numbers that {where} draws in eval mode (masks, "
+            "augmentation, dropout, sampling), and measures such noisy embeddings. Each segment has numbers of its "
+            "own, in a call of its own, which takes longer. Switch them off in evaluation, or point "
+            "`embed=` at a part of the model that draws none.",
         )
     wanted, used = arguments.num_clusters, findings.num_clusters
     if wanted is None:

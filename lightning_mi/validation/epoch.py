@@ -19,6 +19,7 @@ from lightning_mi.distributed import gather, rank
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.pooling import pool, select_frames
 from lightning_mi.embedding.strategy import StrategyForward
+from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import capped_num_clusters, default_num_clusters
 from lightning_mi.failures import Failures, NoEstimateError
@@ -63,8 +64,10 @@ class ValidationEpoch:
             none; K is the argument's, or by the number of pairs.
         measure_input: Whether to measure the input baseline.
         measure_null: Whether to measure the null control.
+        answer: What a trial call has told of the encoder before; ``None``: it is asked before the first call.
 
     Attributes:
+        answer: What the trial call has told; ``None`` if there has been none.
         failures: Failures of this process to read, encode or store segments.
         seconds: Time spent in :meth:`timed`.
         rates: Sampling rates in Hz that batches gave and that are not ``sample_rate``.
@@ -80,7 +83,9 @@ class ValidationEpoch:
         held_num_clusters: int | None,
         measure_input: bool,
         measure_null: bool,
+        answer: Answer | None = None,
     ) -> None:
+        self.answer = answer
         self.failures = Failures()
         self.seconds = 0.0
         self.rates: set[float] = set()
@@ -90,7 +95,7 @@ class ValidationEpoch:
         self._segments: Segments | None = None
         self._arguments = arguments
         self._sampler = sampler
-        self._encoder = encoder
+        self._encoder = encoder if answer is None else answer.applied_to(encoder)
         self._forward = forward
         self._held_num_clusters = held_num_clusters
         self._of_utterances = [labels for labels in arguments.label_sources if labels.rate is None]
@@ -126,9 +131,18 @@ class ValidationEpoch:
         in lockstep, exceptions of the model are raised (:meth:`StrategyForward.encode`).
         """
         segments, self._segments = self._segments, None
+        if self.answer is None and segments is not None and len(segments.samples):
+            self.answer = self.failures.attempt(partial(self._ask, segments))
         for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
             with torch_defaults():
                 self.failures.attempt(partial(self._store, part, outputs))
+
+    def _ask(self, segments: Segments) -> Answer | None:
+        arguments = self._arguments
+        answer = self._forward.ask(self._encoder, segments, arguments.layout, arguments.sample_rate)
+        if answer is not None:
+            self._encoder = answer.applied_to(self._encoder)
+        return answer
 
     def settle(self) -> set[int]:
         """The numbers of the dataloaders that are left out, since none of their batches held utterances.
@@ -236,8 +250,17 @@ class ValidationEpoch:
         """
         self.settle()
         self.failures.raise_or_skip(self._forward.has_called)
+        self._check_agreement()
         with torch_defaults():
             return self._estimate()
+
+    def _check_agreement(self) -> None:
+        answers = [answer for answer in gather(self.answer and self.answer.choices) if answer is not None]
+        if any(answer != answers[0] for answer in answers):
+            raise NoEstimateError(
+                "processes have found the embedding at different places of the model's output: "
+                f"{', '.join(map(str, answers))}. Pass `embed=`, a callable that returns (B, T, D) or (B, D)."
+            )
 
     def _estimate(self) -> Findings:
         num_pairs = self._synchronize()
@@ -256,6 +279,7 @@ class ValidationEpoch:
             reasons=self._reasons(),
             num_frames=next((each for each in gather(self._num_frames) if each), {}),
             is_random=bool(self._forward.is_random),
+            draws_in=() if self.answer is None else self.answer.draws_in,
         )
 
     def _synchronize(self) -> int:

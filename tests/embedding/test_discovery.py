@@ -46,7 +46,7 @@ def test_transformers_models_of_features():
         add_adapter=False,
     )
     model = transformers.Wav2Vec2BertModel(config).eval()
-    encoder = find_encoder(Wraps(holder=nn.Sequential(model)), of_features=True)
+    encoder = find_encoder(Wraps(holder=nn.Sequential(model)), time_dim=1)
     torch.testing.assert_close(output_of(encoder, features), model(features).last_hidden_state)
     config = transformers.Speech2TextConfig(
         vocab_size=9,
@@ -61,7 +61,7 @@ def test_transformers_models_of_features():
         conv_channels=16,
     )
     model = transformers.Speech2TextForConditionalGeneration(config).eval()
-    encoder = find_encoder(Wraps(model=model), of_features=True)  # its encoder: the decoder wants words
+    encoder = find_encoder(Wraps(model=model), time_dim=1)  # its encoder: the decoder wants words
     torch.testing.assert_close(output_of(encoder, features), model.model.encoder(features).last_hidden_state)
 
 
@@ -71,8 +71,8 @@ def test_models_of_waveforms_are_not_asked_for_features():
     with pytest.raises(
         ValueError, match=r"how to embed feature sequences.*no transformers model of `input_features`"
     ):
-        find_encoder(module, of_features=True)
-    encoder = find_encoder(module, embed=lambda x: x.mT, of_features=True)
+        find_encoder(module, time_dim=1)
+    encoder = find_encoder(module, embed=lambda x: x.mT, time_dim=1)
     assert torch.equal(output_of(encoder, features), features.mT)
 
 

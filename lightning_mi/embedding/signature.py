@@ -1,0 +1,143 @@
+"""How a model's forward is called with segments alone: by which name, with which lengths, unmasked."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Call = Callable[[Tensor], Any]
+
+# Names under which a forward that takes keywords alone has its input: NeMo's, transformers', fairseq's, others'.
+_INPUTS = (
+    "input_signal",
+    "audio_signal",
+    "input_values",
+    "input_features",
+    "waveforms",
+    "waveform",
+    "source",
+    "audio",
+    "audios",
+    "wavs",
+    "wav",
+    "signal",
+    "speech",
+    "samples",
+    "inputs",
+    "input",
+    "features",
+    "x",
+)
+_LENGTHS = re.compile(r"(^|_)(len|lens|length|lengths)$")
+_RELATIVE_LENGTHS = ("wav_len", "wav_lens")  # SpeechBrain's: 1 for the longest of the batch
+_MASKING = (
+    "mask",
+    "masking",
+    "apply_mask",
+    "apply_masking",
+    "do_mask",
+    "augment",
+    "augmentation",
+    "apply_augment",
+    "apply_augmentation",
+    "apply_spec_augment",
+    "spec_augment",
+)
+
+
+def adapted(target: Callable[..., Any], time_dim: int = -1) -> Call:
+    """A function of the segments that calls ``target`` as an evaluation of its embeddings would.
+
+    Arguments that ask for masks or augmentation by default (``mask=True``, ``apply_masking=True``, ...) are False
+    and ``features_only`` is True, as in fairseq's ``extract_features``. Lengths and padding masks that it requires
+    say that all of a segment is sound. If it takes its input by keyword alone, it gets it so.
+
+    Args:
+        target: A module, method or function.
+        time_dim: Dimension of the segments that is time.
+
+    Returns:
+        ``target`` itself, if there is nothing to adapt or its signature is not known.
+
+    Example:
+        >>> def forward(source, padding_mask=None, mask=True):
+        ...     return mask
+        >>> adapted(forward)(torch.zeros(2, 400))
+        False
+    """
+    parameters = _parameters(target)
+    if parameters is None:
+        return target
+    switches = {name: value for name in parameters if (value := _switch(parameters[name])) is not None}
+    positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes_any = any(p.kind == p.VAR_POSITIONAL for p in parameters.values())
+    keyword = None if positional or takes_any else _input_name(parameters)
+    wanted = [p.name for p in [*positional[1:], *_keyword_only(parameters)] if p.name != keyword]
+    full = [name for name in wanted if _describes_lengths(name) and _is_due(parameters[name], keyword)]
+    if not switches and not full and keyword is None:
+        return target
+
+    def call(segments: Tensor) -> Any:
+        named = {name: _full(name, segments, time_dim) for name in full} | switches
+        if keyword is not None:
+            return target(**{keyword: segments}, **named)
+        return target(segments, **named)
+
+    return call
+
+
+def switched_off(target: Callable[..., Any]) -> list[str]:
+    """The arguments of ``target`` that :func:`adapted` sets to other than their defaults, as text."""
+    switches = {name: _switch(parameter) for name, parameter in (_parameters(target) or {}).items()}
+    return [f"{name}={value}" for name, value in switches.items() if value is not None]
+
+
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    try:
+        return inspect.signature(target.forward if isinstance(target, nn.Module) else target).parameters
+    except (ValueError, TypeError):  # built in C or scripted: no signature
+        return None
+
+
+def _switch(parameter: inspect.Parameter) -> bool | None:
+    """The value of a switch for embeddings, if it is one and has another by default."""
+    if parameter.name in _MASKING and parameter.default is True:
+        return False
+    return True if parameter.name == "features_only" and parameter.default is False else None
+
+
+def _keyword_only(parameters: Mapping[str, inspect.Parameter]) -> list[inspect.Parameter]:
+    return [p for p in parameters.values() if p.kind == p.KEYWORD_ONLY]
+
+
+def _input_name(parameters: Mapping[str, inspect.Parameter]) -> str | None:
+    names = [p.name for p in _keyword_only(parameters)]
+    return next((name for name in _INPUTS if name in names), None)
+
+
+def _describes_lengths(name: str) -> bool:
+    return bool(_LENGTHS.search(name)) or name in ("padding_mask", "attention_mask")
+
+
+def _is_due(parameter: inspect.Parameter, keyword: str | None) -> bool:
+    """Whether it must be given. Typed forwards, of keywords alone, have None where they mean that it must not be
+    left out."""
+    of_input = keyword is not None and (parameter.name.startswith(f"{keyword}_") or "_" not in parameter.name)
+    return parameter.default is parameter.empty or (of_input and parameter.default is None)
+
+
+def _full(name: str, segments: Tensor, time_dim: int) -> Tensor:
+    """Lengths or a mask that say that all of each segment is sound."""
+    rows, length = len(segments), segments.shape[time_dim]
+    if name == "padding_mask":
+        return torch.zeros(rows, length, dtype=torch.bool, device=segments.device)
+    if name == "attention_mask":
+        return torch.ones(rows, length, dtype=torch.long, device=segments.device)
+    if name in _RELATIVE_LENGTHS:
+        return torch.ones(rows, device=segments.device)
+    return torch.full((rows,), length, device=segments.device)
