@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.embedding.outputs import OUTPUT
-from lightning_mi.embedding.signature import adapted
+from lightning_mi.embedding.signature import adapted, switched_off
 
 _NEAREST_NAMES_SHOWN = 5
 # Attributes under which sharding, activation checkpointing and torch.compile hold the module that they wrap.
@@ -73,7 +73,8 @@ def _find_call(
             raise TypeError(
                 f"`embed` must name a submodule or a method, got {embed!r}, a {type(target).__name__}."
             )
-        return Encoder(f"`{embed}`", adapted(target, time)), target if isinstance(target, nn.Module) else module
+        name = f"`{embed}`{switched_off(target)}"
+        return Encoder(name, adapted(target, time)), target if isinstance(target, nn.Module) else module
     if isinstance(embed, nn.Module):
         return Encoder("`embed`", adapted(embed, time)), embed
     if embed is not None:
@@ -96,7 +97,7 @@ def _find_call(
             f"Cannot tell how to embed {what}: {type(module).__name__} holds {models}, and has no `forward`. Pass "
             f"`embed=`, the dotted name of a submodule or method that takes {what}, or a callable."
         )
-    return Encoder("`forward`", adapted(module, time)), module
+    return Encoder(f"`forward`{switched_off(module)}", adapted(module, time)), module
 
 
 _Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Module], ...]]

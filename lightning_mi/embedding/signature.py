@@ -91,10 +91,16 @@ def adapted(target: Callable[..., Any], time_dim: int = -1) -> Call:
     return call
 
 
-def switched_off(target: Callable[..., Any]) -> list[str]:
-    """The arguments of ``target`` that :func:`adapted` sets to other than their defaults, as text."""
+def switched_off(target: Callable[..., Any]) -> str:
+    """The arguments of ``target`` that :func:`adapted` sets to other than their defaults, for messages.
+
+    Example:
+        >>> switched_off(lambda x, mask=True: x)
+        ' with mask=False'
+    """
     switches = {name: _switch(parameter) for name, parameter in (_parameters(target) or {}).items()}
-    return [f"{name}={value}" for name, value in switches.items() if value is not None]
+    shown = [f"{name}={value}" for name, value in switches.items() if value is not None]
+    return f" with {', '.join(shown)}" if shown else ""
 
 
 def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:

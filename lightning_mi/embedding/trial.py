@@ -104,23 +104,45 @@ def ask(
     time_dim = -1 if layout.time_dim is None else layout.time_dim
     other, others, draws_in = _call_with_another_length(called, run, samples, module, time_dim, has_drawn)
     lengths = short.shape[time_dim], None if other is None else other.shape[time_dim]
-    locations, parts = {}, []
+    readers = {name: _Reader(len(short), lengths, others.get(name), layout) for name in outputs}
+    locations, line, more_doubts = _read(called, outputs, readers, sample_rate)
+    if prepare is not None:
+        line += f" It is called with segments {tuple(prepare(short).shape[1:])}."
+    return Answer(locations, prepare, through_forward, line, (*doubts, *more_doubts), draws_in)
+
+
+def assume(encoder: Encoder, outputs: Mapping[str, Any], segments: Tensor, layout: Layout) -> Answer:
+    """What is assumed of an encoder that cannot be asked, after a first call with segments ``(n, ...)``.
+
+    Raises:
+        UnknownStructureError: (a ValueError) if an output has no embedding, or none that can be told.
+    """
+    lengths = segments.shape[-1 if layout.time_dim is None else layout.time_dim], None
+    readers = {name: _Reader(len(segments), lengths, None, layout) for name in outputs}
+    locations, line, doubts = _read(encoder, outputs, readers, 0.0)
+    return Answer(locations, line=line, doubts=doubts)
+
+
+def _read(
+    encoder: Encoder, outputs: Mapping[str, Any], readers: Mapping[str, _Reader], sample_rate: float
+) -> tuple[dict[str, Location], str, tuple[str, ...]]:
+    """Where the embeddings are, the line that says what they are, and doubts."""
+    locations, parts, doubts = {}, [], []
     for name, output in outputs.items():
-        reader = _Reader(lengths, others.get(name), layout)
-        locations[name] = location = reader.locate(output, called.name if name == OUTPUT else f"layer {name!r}")
+        of = encoder.name if name == OUTPUT else f"layer {name!r}"
+        locations[name] = location = readers[name].locate(output, of)
         x = at(output, location.path)
-        parts.append(f"{_described(name, location, x)}{reader.frame_rate(location, x, sample_rate)}")
+        parts.append(f"{_described(name, location, x)}{readers[name].frame_rate(location, x, sample_rate)}")
         if encoder.model is None and _is_doubtful(location.dims, x):
             doubts.append(
-                f"cannot ask {called.name} which dimension of its output is time, since it gives as many frames "
-                f"for longer segments: {tuple(x.shape)} is read as (B, T, D). If it is (B, D, T), pass "
+                f"cannot ask {of} which dimension of its output is time, since it gives as many frames for longer "
+                f"segments, or takes none: {tuple(x.shape)} is read as (B, T, D). If it is (B, D, T), pass "
                 "`embed=lambda module, x: module(x).mT`."
             )
     kind = "" if encoder.model is None else f" ({type(encoder.model).__name__})"
-    shape = "" if prepare is None else f", called with {tuple(prepare(short).shape[1:])}"
-    line = f"embeds segments with {called.name}{kind}{shape}: " + "; ".join(parts[:_LAYERS_SHOWN])
+    line = f"embeds segments with {encoder.name}{kind}: " + "; ".join(parts[:_LAYERS_SHOWN])
     line += f"; and {len(parts) - _LAYERS_SHOWN} more layers." if len(parts) > _LAYERS_SHOWN else "."
-    return Answer(locations, prepare, through_forward, line, tuple(doubts), draws_in)
+    return locations, line, tuple(doubts)
 
 
 def _rows(samples: Tensor, number: int) -> Tensor:
@@ -179,7 +201,8 @@ def _call_with_another_length(
 class _Reader:
     """Reads the output of one layer, with that for segments of another length beside it."""
 
-    def __init__(self, lengths: tuple[int, int | None], other: Any, layout: Layout) -> None:
+    def __init__(self, rows: int, lengths: tuple[int, int | None], other: Any, layout: Layout) -> None:
+        self._rows = rows
         self._lengths = lengths
         self._other = other
         self._of_waveforms = layout.time_dim is None
@@ -203,11 +226,13 @@ class _Reader:
                 f"The output of {of} is as long as the segments of {self._lengths[0]} samples, so it is a "
                 f"waveform (or a score a sample) and no embedding: got {describe_output(output)}. {advice}"
             )
-        beside = "" if self._other is None else f", and for {_ROWS + 1} segments of {self._lengths[1]} samples "
+        beside = (
+            "" if self._other is None else f", and for {self._rows + 1} segments of {self._lengths[1]} samples "
+        )
         beside += "" if self._other is None else describe_output(self._other)
         raise UnknownStructureError(
             f"Cannot tell which part of the output of {of} is the embedding: expected one tensor of shape "
-            f"(B, T, D), (B, D, T) or (B, D), a list of layers or a ModelOutput, got for {_ROWS} segments of "
+            f"(B, T, D), (B, D, T) or (B, D), a list of layers or a ModelOutput, got for {self._rows} segments of "
             f"{self._lengths[0]} samples {describe_output(output)}{beside}. {advice}"
         )
 
@@ -215,7 +240,7 @@ class _Reader:
         if not x.is_floating_point() or x.numel() == 0 or x.ndim < 2:
             return None
         other = at(self._other, path)
-        dims = self._compared(x, other) if isinstance(other, Tensor) else assumed_dims(_ROWS)(path, x)
+        dims = self._compared(x, other) if isinstance(other, Tensor) else assumed_dims(self._rows)(path, x)
         if dims is not None and self._of_waveforms and self._is_waveform(x, dims):
             self._waveforms.append(x)
             return None
@@ -225,7 +250,7 @@ class _Reader:
         if other.ndim != x.ndim:
             return None
         sizes = list(enumerate(zip(x.shape, other.shape, strict=True)))
-        of_rows = [dim for dim, size in sizes if size == (_ROWS, _ROWS + 1)]
+        of_rows = [dim for dim, size in sizes if size == (self._rows, self._rows + 1)]
         if not of_rows:
             return None
         batch = of_rows[0]

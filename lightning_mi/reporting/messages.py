@@ -142,9 +142,9 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         yield Message(
             Topic.RANDOM_MODEL,
             f"finds that the embeddings depend on random numbers that {where} draws in eval mode (masks, "
-            "augmentation, dropout, sampling), and measures such noisy embeddings. Each segment has numbers of its "
-            "own, in a call of its own, which takes longer. Switch them off in evaluation, or point "
-            "`embed=` at a part of the model that draws none.",
+            "augmentation, dropout, sampling), and measures such noisy embeddings. Each segment has numbers of "
+            "its own, in a call of its own, which takes longer. Switch them off in evaluation, or point `embed=` "
+            "at a part of the model that draws none.",
         )
     wanted, used = arguments.num_clusters, findings.num_clusters
     if wanted is None:

@@ -19,7 +19,7 @@ from lightning_mi.distributed import gather, rank
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.pooling import pool, select_frames
 from lightning_mi.embedding.strategy import StrategyForward
-from lightning_mi.embedding.trial import Answer
+from lightning_mi.embedding.trial import Answer, assume
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import capped_num_clusters, default_num_clusters
 from lightning_mi.failures import Failures, NoEstimateError
@@ -134,6 +134,9 @@ class ValidationEpoch:
         if self.answer is None and segments is not None and len(segments.samples):
             self.answer = self.failures.attempt(partial(self._ask, segments))
         for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
+            if self.answer is None:  # in lockstep
+                rows, layout = part.samples.flatten(0, 1), self._arguments.layout
+                self.answer = self.failures.attempt(partial(assume, self._encoder, outputs, rows, layout))
             with torch_defaults():
                 self.failures.attempt(partial(self._store, part, outputs))
 

@@ -25,7 +25,7 @@ def test_forward_keeps_the_shape_of_the_batch():
 
 def test_a_forward_that_wants_more_is_named():
     class WantsMore(Embeds):
-        def forward(self, x, lengths):
+        def forward(self, x, targets):
             return x
 
     with pytest.raises(UnknownStructureError, match=r"Calling `forward`.*missing 1 required.*Pass `embed=`"):

@@ -23,7 +23,7 @@ Named = namedtuple("Named", ["loss", "z"])
     [
         FRAMES,
         [torch.zeros(3, 7, 4), FRAMES],
-        (torch.zeros(3, 7, 4), FRAMES),
+        ((torch.zeros(3, 7, 4), FRAMES), torch.tensor(0.5)),
         (FRAMES, torch.tensor([7, 7, 6])),
         (FRAMES, None),
         ([torch.zeros(3, 7, 4), FRAMES], torch.tensor([7, 7, 6])),
@@ -33,6 +33,8 @@ Named = namedtuple("Named", ["loss", "z"])
         BaseModelOutput(hidden_states=(torch.zeros(3, 7, 4), FRAMES)),
         {"loss": torch.tensor(1.0), "features": FRAMES, "logits": torch.randn(3, 7, 30)},
         {"loss": torch.tensor(1.0), "whatever": FRAMES},
+        {"x": FRAMES, "padding_mask": None, "features": torch.randn(3, 7, 5)},  # fairseq's
+        {"x": torch.randn(3, 9, 4), "z": FRAMES},
         Named(torch.tensor(1.0), FRAMES),
     ],
 )
@@ -51,6 +53,8 @@ def test_outputs_without_time_are_one_frame(output):
         (torch.randn(2, 7, 4), r"a tensor of shape \(2, 7, 4\), torch.float32"),
         (torch.randn(3, 7, 4, 2), r"shape \(3, 7, 4, 2\)"),
         (torch.ones(3, 7, dtype=torch.long), r"torch.int64"),
+        ((torch.randn(3, 7, 4), torch.randn(3, 7, 4)), r"a tuple of \(a tensor of shape \(3, 7, 4\)"),
+        ({"mean": torch.randn(3, 7, 4), "variance": torch.randn(3, 7, 4)}, r"'variance': a tensor"),
         ((torch.randn(3, 7, 4), torch.randn(3, 7, 30)), r"a tuple of \(a tensor of shape \(3, 7, 4\)"),
         ({"a": "b"}, r"{'a': a str}"),
         (None, r"a NoneType"),
