@@ -17,6 +17,7 @@ from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides
 from lightning_mi.embedding.pooling import Pooling
+from lightning_mi.embedding.step_input import StepInput
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator import MIEstimate
@@ -247,6 +248,7 @@ class MIBoundCallback(Callback):
         self._state = RunState()
         self._layer_names: tuple[str, ...] = ()
         self._answer: Answer | None = None
+        self._step_input: StepInput | None = None
         self._figures = FigureLogger(arguments.log_name)
         self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
 
@@ -311,6 +313,14 @@ class MIBoundCallback(Callback):
         self._find_encoder(pl_module)  # after configure_model, before the first batch
 
     @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without a sanity check nothing has been tried before training is paid for: try with noise."""
+        if self._answer is None and self.arguments.time_dim is None and trainer.limit_val_batches:
+            forward = StrategyForward(trainer, pl_module, self.arguments.seed, None)
+            if (reason := forward.try_noise(self._find_encoder(pl_module), self.sampler)) is not None:
+                self._messenger.tell(Message(Topic.TRIAL, reason))
+
+    @override
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin_epoch(trainer, pl_module)
 
@@ -322,13 +332,13 @@ class MIBoundCallback(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._read_batch(batch, dataloader_idx)
+        self._read_batch(pl_module, batch, dataloader_idx)
 
     @override
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._read_batch(batch, dataloader_idx)
+        self._read_batch(pl_module, batch, dataloader_idx)
 
     @override
     def on_validation_batch_end(
@@ -408,13 +418,15 @@ class MIBoundCallback(Callback):
             answer=self._answer,
         )
 
-    def _read_batch(self, batch: Any, loader: int) -> None:
+    def _read_batch(self, pl_module: LightningModule, batch: Any, loader: int) -> None:
         """Before the step, which may change the batch."""
         epoch = self._epoch
         if epoch is None:
             return
         with epoch.timed():
             epoch.read(batch, loader)
+            if self._answer is None and epoch.waveforms is not None and not epoch.in_lockstep:
+                self._step_input = StepInput(self._find_encoder(pl_module), pl_module, epoch.waveforms)
         for rate in sorted(epoch.rates):
             self._messenger.tell(other_rate(rate, self.arguments))
 
@@ -422,11 +434,13 @@ class MIBoundCallback(Callback):
         epoch = self._epoch
         if epoch is None:
             return
+        step_input, self._step_input = self._step_input, None
+        doubt = None if step_input is None else step_input.doubt()
         with epoch.timed():
             epoch.encode()
         if epoch.answer is not None and self._answer is None:
             self._answer = epoch.answer
-            self._messenger.tell_all(of_the_trial(epoch.answer))
+            self._messenger.tell_all(of_the_trial(epoch.answer, doubt))
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.failures.error is not None:
             raise explained(epoch.failures.error)

@@ -74,9 +74,10 @@ def _find_call(
                 f"`embed` must name a submodule or a method, got {embed!r}, a {type(target).__name__}."
             )
         name = f"`{embed}`{switched_off(target)}"
-        return Encoder(name, adapted(target, time)), target if isinstance(target, nn.Module) else module
+        called = target if isinstance(target, nn.Module) else None
+        return Encoder(name, adapted(target, time), target=called), module if called is None else called
     if isinstance(embed, nn.Module):
-        return Encoder("`embed`", adapted(embed, time)), embed
+        return Encoder("`embed`", adapted(embed, time), target=embed), embed
     if embed is not None:
         return Encoder("`embed`", _adapt_callable(module, embed)), module
     known = list(_known_models(module, of_features))
@@ -84,11 +85,12 @@ def _find_call(
     if not trained and overrides(module, "forward") and any(p.requires_grad for p in module.parameters()):
         known = []  # a frozen teacher, front end or tokeniser beside what is trained
     for name, model, call, layers in (*trained, *known):
-        called = call if isinstance(call, nn.Module) else model
-        may_be_called = called is call and called is not module and overrides(module, "forward")
-        forward = adapted(module, time) if may_be_called else None
-        name = f"`{name or 'the module itself'}`"
-        return Encoder(name, call, layers, squeeze_mono=not of_features, model=called, forward=forward), model
+        called = call if isinstance(call, nn.Module) else None
+        forward = None
+        if called is not None and called is not module and overrides(module, "forward"):
+            forward = adapted(module, time)
+        encoder = Encoder(f"`{name or 'the module itself'}`", call, layers, squeeze_mono=not of_features)
+        return replace(encoder, target=called, model=model if called is None else called, forward=forward), model
     if not overrides(module, "forward"):
         what, models = "waveforms", "no torchaudio Wav2Vec2Model, no transformers speech model, no NeMo model"
         if of_features:
@@ -97,7 +99,7 @@ def _find_call(
             f"Cannot tell how to embed {what}: {type(module).__name__} holds {models}, and has no `forward`. Pass "
             f"`embed=`, the dotted name of a submodule or method that takes {what}, or a callable."
         )
-    return Encoder(f"`forward`{switched_off(module)}", adapted(module, time)), module
+    return Encoder(f"`forward`{switched_off(module)}", adapted(module, time), target=module), module
 
 
 _Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Module], ...]]

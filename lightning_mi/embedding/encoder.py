@@ -23,8 +23,8 @@ class Encoder:
         call: Function of segments in the layout of the batch that returns the output.
         layers: Names and submodules whose outputs are wanted; empty for the encoder's own output.
         squeeze_mono: Whether ``(B, 1, T)`` waveforms lose their channel dimension before the call.
-        model: The module of a known library that is called inside of the LightningModule; ``None`` if it is
-            anything else.
+        target: The module that is called; ``None`` if it is a function.
+        model: The same, if it is one of a known library; else ``None``.
         forward: The LightningModule's own ``forward``, if ``model`` is one that it may call.
         prepare: What the segments go through before the call, such as another shape.
         locations: By layer name where the embedding is in the output (:mod:`lightning_mi.embedding.trial` finds
@@ -35,6 +35,7 @@ class Encoder:
     call: Callable[[Tensor], Any]
     layers: tuple[tuple[str, nn.Module], ...] = ()
     squeeze_mono: bool = False
+    target: nn.Module | None = None
     model: nn.Module | None = None
     forward: Callable[[Tensor], Any] | None = None
     prepare: Callable[[Tensor], Tensor] | None = None

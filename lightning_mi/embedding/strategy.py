@@ -22,7 +22,7 @@ from lightning_mi.embedding.trial import Answer, ask
 from lightning_mi.failures import Failures
 from lightning_mi.hashing import mix
 from lightning_mi.inputs.layout import Layout
-from lightning_mi.inputs.segments import Segments
+from lightning_mi.inputs.segments import Segments, SegmentSampler
 
 _METHOD = "_lightning_mi_encode"
 _OTHER = 0x6F74686572  # another seed, to see whether the embeddings depend on it
@@ -109,12 +109,26 @@ class StrategyForward:
             outputs = encoder.run(rows, self)
             return outputs, randomness.was_drawn_from()
 
-    def ask(self, encoder: Encoder, segments: Segments, layout: Layout, sample_rate: float) -> Answer | None:
+    def ask(self, encoder: Encoder, rows: Tensor, layout: Layout, sample_rate: float) -> Answer | None:
         """What a trial call tells of the encoder (:func:`lightning_mi.embedding.trial.ask`); ``None`` in lockstep,
         where a call that only one process makes, or that fails, would end the run."""
         if self.in_lockstep:
             return None
-        return ask(encoder, self.run, segments.samples.flatten(0, 1), self._module, layout, sample_rate)
+        return ask(encoder, self.run, rows, self._module, layout, sample_rate)
+
+    def try_noise(self, encoder: Encoder, sampler: SegmentSampler) -> str | None:
+        """Why a trial call with waveforms of noise fails, as text; ``None`` if it does not, or in lockstep."""
+        noise = torch.randn(2, sampler.segment_length, generator=torch.Generator().manual_seed(self._seed))
+        module: Any = self._module
+        try:
+            self.ask(encoder, noise.to(module.device, module.dtype), sampler.layout, sampler.sample_rate)
+        except Exception as error:
+            return (
+                f"cannot embed noise of shape {tuple(noise.shape)} with {encoder.name}, tried since there was no "
+                f"sanity check: {type(error).__name__}: {error} If your batches hold waveforms of this shape, the "
+                "validations will log no value. Set `num_sanity_val_steps` of the Trainer to see what they hold."
+            )
+        return None
 
     def __call__(self, call: Any, waveforms: Tensor) -> Any:
         """``call(waveforms)`` in the Trainer's precision and, if parameters are sharded, through its wrapper."""

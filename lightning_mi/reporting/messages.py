@@ -49,6 +49,7 @@ class Topic(Enum):
     OTHER_SETTINGS = auto()
     RANDOM_MODEL = auto()
     SKIPPED = auto()
+    TRIAL = auto()
     UNTRAINED = auto()
 
 
@@ -121,10 +122,13 @@ def of_loaders(read: Set[int], left_out: Set[int]) -> Iterator[Message]:
         yield Message(Topic.LOADERS, text, is_warning=False)
 
 
-def of_the_trial(answer: Answer) -> Iterator[Message]:
-    """What is embedded, and what of that should be checked."""
+def of_the_trial(answer: Answer, of_the_step: str | None = None) -> Iterator[Message]:
+    """What is embedded, and what of that should be checked: doubts of the answer, and one of the step's input."""
     yield Message(Topic.ENCODER, answer.line, is_warning=False)
-    for doubt in answer.doubts:
+    doubts = answer.doubts
+    if of_the_step is not None and not answer.through_forward and not doubts:
+        doubts = (of_the_step,)
+    for doubt in doubts:
         yield Message(Topic.DOUBT, doubt, subject=doubt)
 
 

@@ -72,6 +72,7 @@ class ValidationEpoch:
         seconds: Time spent in :meth:`timed`.
         rates: Sampling rates in Hz that batches gave and that are not ``sample_rate``.
         loaders: Numbers of the dataloaders whose batches held utterances.
+        waveforms: What was read from the batch in hand; ``None`` before it was read and after it was encoded.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ValidationEpoch:
         self.seconds = 0.0
         self.rates: set[float] = set()
         self.loaders: set[int] = set()
+        self.waveforms: Tensor | None = None
         self._without_utterances: dict[int, NoUtterancesError] = {}
         self._longest = 0  # in samples
         self._segments: Segments | None = None
@@ -107,6 +109,11 @@ class ValidationEpoch:
         self._work = SharedWork()
         self._too_short = self._silent = self._non_finite = 0
         self._num_frames: dict[str, int | None] = {}
+
+    @property
+    def in_lockstep(self) -> bool:
+        """Whether every process must call the model equally often."""
+        return self._forward.in_lockstep
 
     # ---- a batch: read, cut, encode, store
 
@@ -130,7 +137,7 @@ class ValidationEpoch:
         The first exception is kept in ``failures``, after which nothing is added. If the strategy needs processes
         in lockstep, exceptions of the model are raised (:meth:`StrategyForward.encode`).
         """
-        segments, self._segments = self._segments, None
+        segments, self._segments, self.waveforms = self._segments, None, None
         if self.answer is None and segments is not None and len(segments.samples):
             self.answer = self.failures.attempt(partial(self._ask, segments))
         for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
@@ -142,7 +149,8 @@ class ValidationEpoch:
 
     def _ask(self, segments: Segments) -> Answer | None:
         arguments = self._arguments
-        answer = self._forward.ask(self._encoder, segments, arguments.layout, arguments.sample_rate)
+        rows = segments.samples.flatten(0, 1)
+        answer = self._forward.ask(self._encoder, rows, arguments.layout, arguments.sample_rate)
         if answer is not None:
             self._encoder = answer.applied_to(self._encoder)
         return answer
@@ -168,6 +176,7 @@ class ValidationEpoch:
         waveforms, rates = read_batch(batch, arguments.layout, arguments.batch_to_waveforms, arguments.sample_rate)
         self.loaders.add(loader)
         samples, lengths, groups = waveforms
+        self.waveforms = samples
         assert lengths is not None
         samples = samples.to(self._forward.device)  # arrays of numpy, objects that Lightning does not move
         if rates is not None and bool((rates != arguments.sample_rate).any()):
