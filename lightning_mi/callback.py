@@ -100,8 +100,9 @@ class MIBoundCallback(Callback):
             preset.
         embed: What encodes waveforms: the dotted name of a submodule or method of the LightningModule, or a
             callable of the waveforms ``(B, T)`` (or of the module and the waveforms) that returns ``(B, T', D)``
-            or ``(B, D)``. ``None``: a torchaudio or transformers speech model anywhere inside the module, else its
-            ``forward``.
+            or ``(B, D)``. ``None``: a speech model of torchaudio, transformers or NeMo anywhere inside the module,
+            else its ``forward``. Where time lies in the output is found by a trial call
+            (:mod:`lightning_mi.embedding.trial`).
         every_n_epochs: In ``fit``, log the bound at the first and then every n-th validation only (the n-th epoch
             if each has one validation); in between, early stopping sees the last value again.
         seed: Seed of the segments, the choice of utterances, the split and the k-means.
