@@ -31,10 +31,12 @@ def explained(error: Exception) -> Exception:
         return error
     advised = UnknownStructureError(
         f"Reading or embedding a validation batch raised {type(error).__name__}: {error}. The model is called "
-        "with segments in the shape that the batch has. If it takes anything else, pass `embed=`, the dotted name "
-        "of a submodule or method, or a function of the module and the segments that returns (B, T, D) or (B, D), "
-        "such as `embed=lambda module, x: module.encoder(x[:, None]).mT`. If the batch was read wrongly, pass "
-        "`batch_to_waveforms=`; for feature sequences `time_dim=`; for another sampling rate `sample_rate=`."
+        "with segments alone, (B, T) or (B, 1, T). If it takes anything else, pass `embed=`, the dotted name of a "
+        "submodule or method that takes them, or a function of the module and the segments: "
+        "`embed=lambda module, x: module({'audio': x})` where `forward` takes a batch, "
+        "`embed=lambda module, x: module.encoder(module.mel(x))` where the encoder takes features. If the batch was "
+        "read wrongly, pass `batch_to_waveforms=`; if it holds feature sequences, `time_dim=`; for another sampling "
+        "rate `sample_rate=`."
     )
     advised.__cause__ = error
     return advised
