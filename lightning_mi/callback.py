@@ -374,6 +374,10 @@ class MIBoundCallback(Callback):
         self._finish_epoch(trainer, pl_module)
 
     @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop_listening()
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         every = self.arguments.plot_every_n_epochs
         if every and (self._state.validations - 1) % every == 0 and self.estimates and _in_fit(trainer):
@@ -398,7 +402,7 @@ class MIBoundCallback(Callback):
             self._log_no_value(trainer, str(error))
             return
         self._layer_names = encoder.layer_names
-        if self._answer is not None and set(self._answer.locations) != set(encoder.layer_names):
+        if self._answer is not None and not self._answer.is_of(encoder):
             self._answer = None  # other layers than before
         if trainer.state.fn != TrainerFn.FITTING:
             self._state.input = self._state.null = None  # other data, maybe
@@ -435,8 +439,7 @@ class MIBoundCallback(Callback):
         epoch = self._epoch
         if epoch is None:
             return
-        step_input, self._step_input = self._step_input, None
-        doubt = None if step_input is None else step_input.doubt()
+        doubt = self._stop_listening()
         with epoch.timed():
             epoch.encode()
         if epoch.answer is not None and self._answer is None:
@@ -445,6 +448,11 @@ class MIBoundCallback(Callback):
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.failures.error is not None:
             raise explained(epoch.failures.error)
+
+    def _stop_listening(self) -> str | None:
+        """What the step gave the model, if that is to be doubted."""
+        step_input, self._step_input = self._step_input, None
+        return None if step_input is None else step_input.doubt()
 
     def _finish_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, self._epoch = self._epoch, None

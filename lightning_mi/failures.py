@@ -34,9 +34,9 @@ def explained(error: Exception) -> Exception:
         "with segments alone, (B, T) or (B, 1, T). If it takes anything else, pass `embed=`, the dotted name of a "
         "submodule or method that takes them, or a function of the module and the segments: "
         "`embed=lambda module, x: module({'audio': x})` where `forward` takes a batch, "
-        "`embed=lambda module, x: module.encoder(module.mel(x))` where the encoder takes features. If the batch was "
-        "read wrongly, pass `batch_to_waveforms=`; if it holds feature sequences, `time_dim=`; for another sampling "
-        "rate `sample_rate=`."
+        "`embed=lambda module, x: module.encoder(module.mel(x))` where the encoder takes features. If the batch "
+        "was read wrongly, pass `batch_to_waveforms=`; if it holds feature sequences, `time_dim=`; for another "
+        "sampling rate `sample_rate=`."
     )
     advised.__cause__ = error
     return advised

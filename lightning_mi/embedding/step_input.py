@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.outputs import tensors_in
@@ -49,7 +50,9 @@ class StepInput:
         self._heard: _Summary | None = None
         self._handle: Any = None
         if encoder.target is not None and not is_compiled(module):
-            self._handle = encoder.target.register_forward_pre_hook(self._listen, with_kwargs=True)
+            self._target = encoder.target
+            # Not a hook of the module: the user's own callbacks would find it there.
+            self._handle = torch_modules.register_module_forward_hook(self._listen, with_kwargs=True)
 
     def doubt(self) -> str | None:
         """Stop listening; how what the step gave the model differs from the batch's waveforms, if it matters."""
@@ -65,9 +68,13 @@ class StepInput:
     def _stop(self) -> None:
         if self._handle is not None:
             self._handle.remove()
+            # The handle forgets this entry, and `torch.compile` would warn of it for ever.
+            getattr(torch_modules, "_global_forward_hooks_with_kwargs", {}).pop(self._handle.id, None)
             self._handle = None
 
-    def _listen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _listen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if module is not self._target:
+            return
         self._stop()
         tensors = (x for _, x in tensors_in([*args, *kwargs.values()]))
         found = next((x for x in tensors if x.is_floating_point() and x.numel() > 1), None)

@@ -68,7 +68,7 @@ class StrategyForward:
 
     def encode(
         self, encoder: Encoder, segments: Segments | None, failures: Failures
-    ) -> Iterator[tuple[Segments, dict[str, Any]]]:
+    ) -> Iterator[tuple[Segments, dict[str, Tensor]]]:
         """Encode the segments of one batch.
 
         In lockstep there is one call a batch on every process, on a placeholder if there is nothing to encode, and
@@ -86,7 +86,7 @@ class StrategyForward:
             failures: Failures of this process.
 
         Yields:
-            Some of the segments, and the outputs of :meth:`lightning_mi.embedding.encoder.Encoder.run` for
+            Some of the segments, and by layer name the embeddings ``(n, T, D)`` or ``(n, D)`` of
             ``segments.samples.flatten(0, 1)``.
         """
         if segments is not None:
@@ -95,12 +95,16 @@ class StrategyForward:
             if segments is None or len(segments.samples) == 0:
                 self.run(encoder, self._placeholder(failures), self._seed)
             else:
-                yield segments, self.run(encoder, segments.samples.flatten(0, 1), self._seeds(segments)[0])[0]
+                rows = segments.samples.flatten(0, 1)
+                outputs, _ = self.run(encoder, rows, self._seeds(segments)[0])
+                frames = failures.attempt(partial(encoder.frames, outputs, len(rows)))
+                if frames is not None:
+                    yield segments, frames
             return
         for part in segments.split() if segments is not None else []:
-            outputs = failures.attempt(partial(self._encode_part, encoder, part))
-            if outputs is not None:
-                yield part, outputs
+            frames = failures.attempt(partial(self._encode_part, encoder, part))
+            if frames is not None:
+                yield part, frames
 
     def run(self, encoder: Encoder, rows: Tensor, seed: int) -> tuple[dict[str, Any], bool]:
         """The outputs of one call with segments ``(n, ...)``, and whether random numbers were drawn."""
@@ -141,21 +145,22 @@ class StrategyForward:
             vars(self._module)[_METHOD] = call
             return strategy._forward_redirection(strategy.model, self._module, _METHOD, waveforms)
 
-    def _encode_part(self, encoder: Encoder, segments: Segments) -> dict[str, Any]:
+    def _encode_part(self, encoder: Encoder, segments: Segments) -> dict[str, Tensor]:
         seeds = self._seeds(segments)
         if self.is_random:
             return self._run_one_by_one(encoder, segments.samples, seeds)
         rows = segments.samples.flatten(0, 1)
         outputs, has_drawn = self.run(encoder, rows, seeds[0])
+        frames = encoder.frames(outputs, len(rows))
         if has_drawn and self.is_random is None:
             # Many models draw and use it in training alone, for layer drop say.
             again, _ = self.run(encoder, rows, seeds[0] ^ _OTHER)
-            self.is_random = _differ(encoder.frames(outputs, len(rows)), encoder.frames(again, len(rows)))
+            self.is_random = _differ(frames, encoder.frames(again, len(rows)))
             if self.is_random:
                 return self._run_one_by_one(encoder, segments.samples, seeds)
-        return outputs
+        return frames
 
-    def _run_one_by_one(self, encoder: Encoder, samples: Tensor, seeds: list[int]) -> dict[str, Any]:
+    def _run_one_by_one(self, encoder: Encoder, samples: Tensor, seeds: list[int]) -> dict[str, Tensor]:
         # Each twice: of one row alone it cannot be told which part of an output has a row for each segment.
         pairs = [
             encoder.frames(self.run(encoder, torch.stack([row, row]), seed)[0], 2)

@@ -45,7 +45,7 @@ class Answer:
     """What the trial call has told.
 
     Attributes:
-        locations: By layer name, where the embedding is in the output.
+        locations: By layer name, where the embedding is in the output; ``None``: where it is assumed to be.
         prepare: What the segments must go through before the call; ``None`` for nothing.
         through_forward: Whether the model is to be called by the LightningModule's ``forward``, which prepares its
             input.
@@ -54,7 +54,7 @@ class Answer:
         draws_in: Names of the submodules that drew random numbers.
     """
 
-    locations: Mapping[str, Location]
+    locations: Mapping[str, Location] | None
     prepare: Callable[[Tensor], Tensor] | None = None
     through_forward: bool = False
     line: str = ""
@@ -67,10 +67,15 @@ class Answer:
             encoder = _through_forward(encoder)
         return replace(encoder, prepare=self.prepare, locations=self.locations)
 
+    def is_of(self, encoder: Encoder) -> bool:
+        """Whether the encoder has the layers that were asked."""
+        return self.locations is None or set(self.locations) == set(encoder.layer_names)
+
     @property
     def choices(self) -> tuple[Any, ...]:
         """What must be the same on all processes."""
-        return dict(self.locations), self.through_forward, getattr(self.prepare, "__name__", None)
+        locations = None if self.locations is None else dict(self.locations)
+        return locations, self.through_forward, getattr(self.prepare, "__name__", None)
 
 
 def ask(
@@ -111,16 +116,16 @@ def ask(
     return Answer(locations, prepare, through_forward, line, (*doubts, *more_doubts), draws_in)
 
 
-def assume(encoder: Encoder, outputs: Mapping[str, Any], segments: Tensor, layout: Layout) -> Answer:
-    """What is assumed of an encoder that cannot be asked, after a first call with segments ``(n, ...)``.
-
-    Raises:
-        UnknownStructureError: (a ValueError) if an output has no embedding, or none that can be told.
-    """
-    lengths = segments.shape[-1 if layout.time_dim is None else layout.time_dim], None
-    readers = {name: _Reader(len(segments), lengths, None, layout) for name in outputs}
-    locations, line, doubts = _read(encoder, outputs, readers, 0.0)
-    return Answer(locations, line=line, doubts=doubts)
+def assume(encoder: Encoder, embeddings: Mapping[str, Tensor]) -> Answer:
+    """What is said of an encoder that cannot be asked, from its embeddings ``(n, T, D)`` or ``(n, D)``."""
+    dims = {name: Dims(0, 1 if x.ndim == 3 else None) for name, x in embeddings.items()}
+    parts = [_described(name, dims[name], x) for name, x in embeddings.items()]
+    doubts = tuple(
+        _doubt(encoder, name, x)
+        for name, x in embeddings.items()
+        if encoder.model is None and _is_doubtful(dims[name], x)
+    )
+    return Answer(None, line=_line(encoder, parts), doubts=doubts)
 
 
 def _read(
@@ -132,17 +137,25 @@ def _read(
         of = encoder.name if name == OUTPUT else f"layer {name!r}"
         locations[name] = location = readers[name].locate(output, of)
         x = at(output, location.path)
-        parts.append(f"{_described(name, location, x)}{readers[name].frame_rate(location, x, sample_rate)}")
+        parts.append(f"{_described(name, location.dims, x)}{readers[name].frame_rate(location, x, sample_rate)}")
         if encoder.model is None and _is_doubtful(location.dims, x):
-            doubts.append(
-                f"cannot ask {of} which dimension of its output is time, since it gives as many frames for longer "
-                f"segments, or takes none: {tuple(x.shape)} is read as (B, T, D). If it is (B, D, T), pass "
-                "`embed=lambda module, x: module(x).mT`."
-            )
+            doubts.append(_doubt(encoder, name, x))
+    return locations, _line(encoder, parts), tuple(doubts)
+
+
+def _line(encoder: Encoder, parts: list[str]) -> str:
     kind = "" if encoder.model is None else f" ({type(encoder.model).__name__})"
     line = f"embeds segments with {encoder.name}{kind}: " + "; ".join(parts[:_LAYERS_SHOWN])
-    line += f"; and {len(parts) - _LAYERS_SHOWN} more layers." if len(parts) > _LAYERS_SHOWN else "."
-    return locations, line, tuple(doubts)
+    return line + (f"; and {len(parts) - _LAYERS_SHOWN} more layers." if len(parts) > _LAYERS_SHOWN else ".")
+
+
+def _doubt(encoder: Encoder, name: str, x: Tensor) -> str:
+    of = encoder.name if name == OUTPUT else f"layer {name!r}"
+    return (
+        f"cannot ask {of} which dimension of its output is time, since it gives as many frames for longer "
+        f"segments, takes none, or is sharded: {tuple(x.shape)} is read as (B, T, D). If it is (B, D, T), pass "
+        "`embed=lambda module, x: module(x).mT`."
+    )
 
 
 def _rows(samples: Tensor, number: int) -> Tensor:
@@ -282,13 +295,13 @@ class _Reader:
         return f", {frames * sample_rate / (self._lengths[1] - self._lengths[0]):.4g} a second"
 
 
-def _described(name: str, location: Location, x: Tensor) -> str:
-    frames = location.dims.frames(x)
-    shape = tuple("B" if dim == location.dims.batch else size for dim, size in enumerate(x.shape))
+def _described(name: str, dims: Dims, x: Tensor) -> str:
+    frames = dims.frames(x)
+    shape = tuple("B" if dim == dims.batch else size for dim, size in enumerate(x.shape))
     text = f"{name} {shape}".replace("'", "")
     if frames.ndim == 2:
         return f"{text}, one vector of {frames.shape[1]} features"
-    assumed = "" if location.dims.grows else " (assumed)"
+    assumed = "" if dims.grows else " (assumed)"
     return f"{text}, {frames.shape[1]} frames of {frames.shape[2]} features{assumed}"
 
 

@@ -140,12 +140,11 @@ class ValidationEpoch:
         segments, self._segments, self.waveforms = self._segments, None, None
         if self.answer is None and segments is not None and len(segments.samples):
             self.answer = self.failures.attempt(partial(self._ask, segments))
-        for part, outputs in self._forward.encode(self._encoder, segments, self.failures):
+        for part, frames in self._forward.encode(self._encoder, segments, self.failures):
             if self.answer is None:  # in lockstep
-                rows, layout = part.samples.flatten(0, 1), self._arguments.layout
-                self.answer = self.failures.attempt(partial(assume, self._encoder, outputs, rows, layout))
+                self.answer = assume(self._encoder, frames)
             with torch_defaults():
-                self.failures.attempt(partial(self._store, part, outputs))
+                self.failures.attempt(partial(self._store, part, frames))
 
     def _ask(self, segments: Segments) -> Answer | None:
         arguments = self._arguments
@@ -210,12 +209,12 @@ class ValidationEpoch:
             self._without_utterances.setdefault(loader, error)
             return None
 
-    def _store(self, segments: Segments, outputs: dict[str, Any]) -> None:
+    def _store(self, segments: Segments, embeddings: dict[str, Tensor]) -> None:
         shape = segments.samples.shape[:2]
         at = uniform(mix(segments.keys[:, None] + torch.arange(shape[1])), self._arguments.seed)
         pooling = self._arguments.pooling
         columns, middle = {}, at
-        for layer, frames in self._encoder.frames(outputs, shape.numel()).items():
+        for layer, frames in embeddings.items():
             self._num_frames[layer] = frames.shape[1] if frames.ndim == 3 else None
             frames = frames.unflatten(0, shape)
             columns[Column(Kind.LAYER, layer)] = pool(frames, pooling)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules import module as torch_modules
 
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.step_input import StepInput, is_compiled
@@ -20,8 +21,7 @@ def doubt(step, waveforms=X, embed=None):
     listener = StepInput(find_encoder(module, embed), module, waveforms)
     step(module, waveforms)
     found = listener.doubt()
-    assert not module._forward_pre_hooks
-    assert not module.net._forward_pre_hooks
+    assert not torch_modules._has_any_global_hook()
     return found
 
 
@@ -73,7 +73,7 @@ def test_compiled_modules_are_seen():
     module = Embeds()
     module.net = torch.compile(module.net, backend="eager")
     StepInput(find_encoder(module), module, X)
-    assert not module._forward_pre_hooks
+    assert not torch_modules._has_any_global_hook()
 
 
 class Scales(TinySpeechModel):
@@ -87,6 +87,17 @@ def test_it_is_said_once_in_a_run():
     assert len([text for text in run.warnings if "`validation_step` calls it with something else" in text]) == 1
     run = run_callback(TinySpeechModel(), loader(x), num_clusters=4)
     assert not run.warnings
+
+
+class Raises(TinySpeechModel):
+    def validation_step(self, batch, batch_idx):
+        raise KeyError("path")
+
+
+def test_nothing_listens_after_a_step_that_raises():
+    with pytest.raises(KeyError, match="path"):
+        run_callback(Raises(), loader(utterances(40)), num_clusters=4)
+    assert not torch_modules._has_any_global_hook()
 
 
 class NoForward(TinySpeechModel):
