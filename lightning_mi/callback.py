@@ -439,12 +439,12 @@ class MIBoundCallback(Callback):
         epoch = self._epoch
         if epoch is None:
             return
-        doubt = self._stop_listening()
+        step_input, doubt = self._step_input, self._stop_listening()
         with epoch.timed():
-            epoch.encode()
+            epoch.encode(None if step_input is None else step_input.ndim)
         if epoch.answer is not None and self._answer is None:
             self._answer = epoch.answer
-            self._messenger.tell_all(of_the_trial(epoch.answer, doubt))
+            self._messenger.tell_all(of_the_trial(epoch.answer, doubt, epoch.doubt))
         # Nothing is lost yet in the sanity check, and the message says what to configure.
         if trainer.sanity_checking and epoch.failures.error is not None:
             raise explained(epoch.failures.error)

@@ -16,6 +16,17 @@ T = TypeVar("T")
 _BAD_INPUT = (ValueError, MemoryError, torch.OutOfMemoryError)
 
 
+_SAYS_ENOUGH = (UnknownStructureError, MemoryError, torch.OutOfMemoryError)
+_ADVICE = (
+    "The model is called with segments alone, (B, T) or (B, 1, T). If it takes anything else, pass `embed=`, the "
+    "dotted name of a submodule or method that takes them, or a function of the module and the segments: "
+    "`embed=lambda module, x: module({'audio': x})` where `forward` takes a batch, "
+    "`embed=lambda module, x: module.encoder(module.mel(x))` where the encoder takes features. If the batch was "
+    "read wrongly, pass `batch_to_waveforms=`; if it holds feature sequences, `time_dim=`; for another sampling "
+    "rate `sample_rate=`."
+)
+
+
 class NoEstimateError(Exception):
     """There is nothing to estimate from; the message says why."""
 
@@ -27,16 +38,10 @@ def explained(error: Exception) -> Exception:
         >>> isinstance(explained(KeyError("audio")), ValueError)
         True
     """
-    if isinstance(error, (UnknownStructureError, MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, _SAYS_ENOUGH):
         return error
     advised = UnknownStructureError(
-        f"Reading or embedding a validation batch raised {type(error).__name__}: {error}. The model is called "
-        "with segments alone, (B, T) or (B, 1, T). If it takes anything else, pass `embed=`, the dotted name of a "
-        "submodule or method that takes them, or a function of the module and the segments: "
-        "`embed=lambda module, x: module({'audio': x})` where `forward` takes a batch, "
-        "`embed=lambda module, x: module.encoder(module.mel(x))` where the encoder takes features. If the batch "
-        "was read wrongly, pass `batch_to_waveforms=`; if it holds feature sequences, `time_dim=`; for another "
-        "sampling rate `sample_rate=`."
+        f"Reading or embedding a validation batch raised {type(error).__name__}: {error}. {_ADVICE}"
     )
     advised.__cause__ = error
     return advised
@@ -86,7 +91,9 @@ class Failures:
             Exception: On every process, if only some of those that called the model failed: their error, and on
                 the others a RuntimeError that quotes it.
         """
-        own = None if self.reason is None else (self.reason, isinstance(self.error, _BAD_INPUT))
+        is_of_the_model = has_called_the_model and not isinstance(self.error, (*_BAD_INPUT, OSError))
+        advice = f" {_ADVICE}" if is_of_the_model else ""
+        own = None if self.reason is None else (f"{self.reason}{advice}", isinstance(self.error, _BAD_INPUT))
         everyone = gather((has_called_the_model, own))
         failed = [failure for _, failure in everyone if failure is not None]
         if not failed:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.lightning_packages import overrides
 from lightning_mi.embedding.outputs import OUTPUT
-from lightning_mi.embedding.signature import adapted, switched_off
+from lightning_mi.embedding.signature import adapted, describe_switches
 
 _NEAREST_NAMES_SHOWN = 5
 # Attributes under which sharding, activation checkpointing and torch.compile hold the module that they wrap.
@@ -73,24 +73,26 @@ def _find_call(
             raise TypeError(
                 f"`embed` must name a submodule or a method, got {embed!r}, a {type(target).__name__}."
             )
-        name = f"`{embed}`{switched_off(target)}"
         called = target if isinstance(target, nn.Module) else None
-        return Encoder(name, adapted(target, time), target=called), module if called is None else called
+        return _adapted_encoder(f"`{embed}`", target, time), module if called is None else called
     if isinstance(embed, nn.Module):
-        return Encoder("`embed`", adapted(embed, time), target=embed), embed
+        return _adapted_encoder("`embed`", embed, time), embed
     if embed is not None:
         return Encoder("`embed`", _adapt_callable(module, embed)), module
     known = list(_known_models(module, of_features))
     trained = [found for found in known if any(p.requires_grad for p in found[1].parameters())]
     if not trained and overrides(module, "forward") and any(p.requires_grad for p in module.parameters()):
         known = []  # a frozen teacher, front end or tokeniser beside what is trained
-    for name, model, call, layers in (*trained, *known):
+    chosen = sorted(trained or known, key=lambda found: _is_teacher(found[0]))  # stable
+    for name, model, call, layers in chosen[:1]:
         called = call if isinstance(call, nn.Module) else None
         forward = None
         if called is not None and called is not module and overrides(module, "forward"):
             forward = adapted(module, time)
         encoder = Encoder(f"`{name or 'the module itself'}`", call, layers, squeeze_mono=not of_features)
-        return replace(encoder, target=called, model=model if called is None else called, forward=forward), model
+        rivals = tuple(f"`{other[0]}`" for other in chosen[1:]) if trained else ()
+        own = model if called is None else called
+        return replace(encoder, target=called, model=own, forward=forward, rivals=rivals), model
     if not overrides(module, "forward"):
         what, models = "waveforms", "no torchaudio Wav2Vec2Model, no transformers speech model, no NeMo model"
         if of_features:
@@ -99,7 +101,22 @@ def _find_call(
             f"Cannot tell how to embed {what}: {type(module).__name__} holds {models}, and has no `forward`. Pass "
             f"`embed=`, the dotted name of a submodule or method that takes {what}, or a callable."
         )
-    return Encoder(f"`forward`{switched_off(module)}", adapted(module, time), target=module), module
+    return _adapted_encoder("`forward`", module, time), module
+
+
+def _adapted_encoder(name: str, target: Any, time_dim: int) -> Encoder:
+    """An encoder that calls a module or a method of the user's."""
+    encoder = Encoder(f"{name}{describe_switches(target)}", adapted(target, time_dim))
+    described = describe_switches(target, unmasked=True)
+    unmasked = None
+    if described != describe_switches(target):
+        unmasked = adapted(target, time_dim, unmasked=True), f"{name}{described}"
+    return replace(encoder, target=target if isinstance(target, nn.Module) else None, unmasked=unmasked)
+
+
+def _is_teacher(name: str) -> bool:
+    """Whether a model's name says that it follows another one, or is not trained."""
+    return any(part in name.lower() for part in ("teacher", "ema", "target", "momentum", "frozen", "reference"))
 
 
 _Known = tuple[str, nn.Module, Callable[[Tensor], Any], tuple[tuple[str, nn.Module], ...]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_mi.embedding.outputs import OUTPUT, Location, describe_output, frames_in_output
+from lightning_mi.embedding.outputs import OUTPUT, Location, copied, describe_output, frames_in_output
 from lightning_mi.inputs.structure import UnknownStructureError
 
 Forward = Callable[[Callable[[Tensor], Any], Tensor], Any]
@@ -26,9 +27,13 @@ class Encoder:
         target: The module that is called; ``None`` if it is a function.
         model: The same, if it is one of a known library; else ``None``.
         forward: The LightningModule's own ``forward``, if ``model`` is one that it may call.
+        unmasked: The same call with masks off that its signature asks for by default, and how it is described;
+            ``None`` if there are none.
+        rivals: Names of other models of known libraries that could have been chosen.
         prepare: What the segments go through before the call, such as another shape.
         locations: By layer name where the embedding is in the output (:mod:`lightning_mi.embedding.trial` finds
             it); ``None``: where it is assumed to be.
+        runs: How often each layer ran in the last call.
     """
 
     name: str
@@ -38,8 +43,11 @@ class Encoder:
     target: nn.Module | None = None
     model: nn.Module | None = None
     forward: Callable[[Tensor], Any] | None = None
+    unmasked: tuple[Callable[[Tensor], Any], str] | None = None
+    rivals: tuple[str, ...] = ()
     prepare: Callable[[Tensor], Tensor] | None = None
     locations: Mapping[str, Location] | None = field(default=None, hash=False)
+    runs: Counter[str] = field(default_factory=Counter, hash=False, compare=False)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -70,7 +78,8 @@ class Encoder:
         if self.prepare is not None:
             waveforms = self.prepare(waveforms)
         captured: dict[str, Any] = {}
-        handles = [layer.register_forward_hook(_capture(captured, name)) for name, layer in self.layers]
+        self.runs.clear()
+        handles = [layer.register_forward_hook(self._capture(captured, name)) for name, layer in self.layers]
         try:
             output = self.call(waveforms) if forward is None else forward(self.call, waveforms)
         except (TypeError, NotImplementedError) as error:
@@ -92,6 +101,13 @@ class Encoder:
             )
         return {name: captured[name] for name in self.layer_names}
 
+    def _capture(self, captured: dict[str, Any], name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            self.runs[name] += 1
+            captured[name] = copied(output)  # what comes next may write to it
+
+        return hook
+
     def frames(self, outputs: dict[str, Any], batch_size: int) -> dict[str, Tensor]:
         """The embeddings ``(B, T', D)`` or ``(B, D)`` in what :meth:`run` returned."""
         return {name: self._frames(name, output, batch_size) for name, output in outputs.items()}
@@ -110,10 +126,3 @@ class Encoder:
                 "callable that returns (B, T, D) or (B, D)."
             )
         return frames
-
-
-def _capture(captured: dict[str, Any], name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
-        captured[name] = output
-
-    return hook

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
+import torch
 from torch import Tensor
 
 OUTPUT = "output"  # the layer name of the encoder's own output
@@ -59,17 +61,30 @@ class Location(NamedTuple):
     Attributes:
         path: Keys and indices from the output to the tensor.
         dims: The tensor's dimensions.
+        lengths: Keys and indices to ``(B,)`` integers, the number of frames that are no padding; ``None`` if the
+            output has none.
     """
 
     path: Path
     dims: Dims
+    lengths: Path | None = None
 
     def frames(self, output: Any, batch_size: int) -> Tensor | None:
         """The embedding ``(B, T, D)`` or ``(B, D)``; ``None`` if the output has no such tensor of B rows."""
         x = at(output, self.path)
-        if not isinstance(x, Tensor) or x.ndim <= max(self.dims.batch, self.dims.time or 0):
+        if not is_plain(x) or x.ndim <= max(self.dims.batch, self.dims.time or 0):
             return None
-        return self.dims.frames(x) if x.shape[self.dims.batch] == batch_size else None
+        if x.shape[self.dims.batch] != batch_size:
+            return None
+        frames = self.dims.frames(x)
+        lengths = None if self.lengths is None else at(output, self.lengths)
+        # All segments are equally long.
+        return frames if not isinstance(lengths, Tensor) else frames[:, : max(1, int(lengths.max()))]
+
+    @property
+    def key(self) -> str:
+        """The path as one would write it in Python, such as ``['encoder_out'][0]``."""
+        return "".join(f"[{key!r}]" for key in self.path)
 
 
 def at(output: Any, path: Path) -> Any:
@@ -90,7 +105,8 @@ def locate(output: Any, dims_of: Callable[[Path, Tensor], Dims | None]) -> Locat
 
     Supported are a tensor, a list of layers (the last is taken), these beside lengths or other tensors of fewer
     dimensions, and mappings, namedtuples and ModelOutputs. What grows with the segments comes before what does
-    not. Two tensors of one rank beside each other are ambiguous, unless they are a list: that is of layers.
+    not. Two tensors of one rank beside each other are ambiguous, unless they are a list, which is of layers, or
+    have a name that says it; so are two structures.
 
     Args:
         output: The output.
@@ -103,8 +119,8 @@ def assumed_dims(batch_size: int) -> Callable[[Path, Tensor], Dims | None]:
     """The dimensions that tensors have if nothing else is known: ``(B, T, D)`` or ``(B, D)``."""
 
     def dims_of(path: Path, x: Tensor) -> Dims | None:
-        fits = x.ndim in (2, 3) and x.shape[0] == batch_size and x.numel() > 0 and x.is_floating_point()
-        return Dims(0, 1 if x.ndim == 3 else None) if fits else None
+        fits = is_plain(x) and x.is_floating_point() and x.ndim in (2, 3) and x.numel() > 0
+        return Dims(0, 1 if x.ndim == 3 else None) if fits and x.shape[0] == batch_size else None
 
     return dims_of
 
@@ -123,6 +139,17 @@ def frames_in_output(output: Any, batch_size: int) -> Tensor | None:
     return None if location is None else location.frames(output, batch_size)
 
 
+def is_plain(x: Any) -> TypeGuard[Tensor]:
+    """Whether it is a tensor that is neither nested nor sparse nor quantised.
+
+    Example:
+        >>> import torch
+        >>> is_plain(torch.ones(2)), is_plain(torch.ones(2).to_sparse()), is_plain([1.0])
+        (True, False, False)
+    """
+    return isinstance(x, Tensor) and not x.is_nested and x.layout == torch.strided and not x.is_quantized
+
+
 def describe_output(output: Any) -> str:
     """A model's output as text, for error messages.
 
@@ -131,13 +158,30 @@ def describe_output(output: Any) -> str:
         >>> describe_output((torch.zeros(2, 3), None))
         'a tuple of (a tensor of shape (2, 3), torch.float32, a NoneType)'
     """
+    if isinstance(output, Tensor) and not is_plain(output):
+        return f"a {'nested' if output.is_nested else 'sparse or quantised'} tensor, {output.dtype}"
     if isinstance(output, Tensor):
         return f"a tensor of shape {tuple(output.shape)}, {output.dtype}"
+    if dataclasses.is_dataclass(output) and not isinstance(output, (type, Mapping)):
+        output = dict(_parts(output) or [])
     if isinstance(output, Mapping):
         return "{" + ", ".join(f"{key!r}: {describe_output(value)}" for key, value in output.items()) + "}"
     if isinstance(output, (list, tuple)):
         return f"a {type(output).__name__} of (" + ", ".join(describe_output(part) for part in output) + ")"
     return f"a {type(output).__name__}"
+
+
+def copied(output: Any) -> Any:
+    """A copy of an output: tensors, in lists, tuples and dicts (which namedtuples and dataclasses become)."""
+    if isinstance(output, Tensor):
+        return output.clone()
+    parts = _parts(output)
+    if parts is None:
+        return output
+    copies = [(key, copied(part)) for key, part in parts]
+    if isinstance(output, (list, tuple)) and not hasattr(output, "_asdict"):
+        return [part for _, part in copies] if isinstance(output, list) else tuple(part for _, part in copies)
+    return dict(copies)
 
 
 def tensors_in(output: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
@@ -153,6 +197,8 @@ def _parts(output: Any) -> list[tuple[Any, Any]] | None:
         output = output._asdict()
     if isinstance(output, Mapping):
         return list(output.items())
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        return [(each.name, getattr(output, each.name, None)) for each in dataclasses.fields(output)]
     return list(enumerate(output)) if isinstance(output, (list, tuple)) else None
 
 
@@ -163,7 +209,7 @@ def _locate(output: Any, path: Path, dims_of: Callable[[Path, Tensor], Dims | No
     parts = _parts(output)
     if parts is None:
         return None
-    is_named = isinstance(output, Mapping) or hasattr(output, "_asdict")
+    is_named = not isinstance(output, (list, tuple)) or hasattr(output, "_asdict")
     if is_named:
         parts.sort(key=lambda part: _NAMES.index(part[0]) if part[0] in _NAMES else len(_NAMES))
     found: list[tuple[Any, Tensor, Location]] = []
@@ -177,8 +223,8 @@ def _locate(output: Any, path: Path, dims_of: Callable[[Path, Tensor], Dims | No
     highest = max((_rank(location.dims) for _, _, location in found), default=0)
     best = [each for each in found if _rank(each[2].dims) == highest]
     nested = [location for part, _, location in best if not isinstance(part, Tensor)]
-    if nested:
-        return nested[0]  # a list of layers, beside what was made of the last
+    if nested:  # a list of layers, beside what was made of the last; two could be a student's and a teacher's
+        return nested[0] if len(nested) == 1 else None
     # Different shapes could be anything, logits beside features for one; equal ones in a tuple too, as a mean and
     # a variance, or what a student and a teacher say. A tuple inside of another structure is one of layers.
     are_layers = isinstance(output, list) or (bool(path) and not is_named)

@@ -50,16 +50,17 @@ _MASKING = (
 )
 
 
-def adapted(target: Callable[..., Any], time_dim: int = -1) -> Call:
+def adapted(target: Callable[..., Any], time_dim: int = -1, unmasked: bool = False) -> Call:
     """A function of the segments that calls ``target`` as an evaluation of its embeddings would.
 
-    Arguments that ask for masks or augmentation by default (``mask=True``, ``apply_masking=True``, ...) are False
-    and ``features_only`` is True, as in fairseq's ``extract_features``. Lengths and padding masks that it requires
-    say that all of a segment is sound. If it takes its input by keyword alone, it gets it so.
+    ``features_only`` is True, as in fairseq's ``extract_features``. Lengths and padding masks that it requires say
+    that all of a segment is sound. If it takes its input by keyword alone, it gets it so.
 
     Args:
         target: A module, method or function.
         time_dim: Dimension of the segments that is time.
+        unmasked: Whether arguments that ask for masks or augmentation by default (``mask=True``,
+            ``apply_masking=True``, ...) are False.
 
     Returns:
         ``target`` itself, if there is nothing to adapt or its signature is not known.
@@ -67,13 +68,13 @@ def adapted(target: Callable[..., Any], time_dim: int = -1) -> Call:
     Example:
         >>> def forward(source, padding_mask=None, mask=True):
         ...     return mask
-        >>> adapted(forward)(torch.zeros(2, 400))
-        False
+        >>> adapted(forward)(torch.zeros(2, 400)), adapted(forward, unmasked=True)(torch.zeros(2, 400))
+        (True, False)
     """
     parameters = _parameters(target)
     if parameters is None:
         return target
-    switches = {name: value for name in parameters if (value := _switch(parameters[name])) is not None}
+    switches = _switches(parameters, unmasked)
     positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     takes_any = any(p.kind == p.VAR_POSITIONAL for p in parameters.values())
     keyword = None if positional or takes_any else _input_name(parameters)
@@ -91,16 +92,26 @@ def adapted(target: Callable[..., Any], time_dim: int = -1) -> Call:
     return call
 
 
-def switched_off(target: Callable[..., Any]) -> str:
+def describe_switches(target: Callable[..., Any], unmasked: bool = False) -> str:
     """The arguments of ``target`` that :func:`adapted` sets to other than their defaults, for messages.
 
     Example:
-        >>> switched_off(lambda x, mask=True: x)
+        >>> describe_switches(lambda x, mask=True: x, unmasked=True)
         ' with mask=False'
     """
-    switches = {name: _switch(parameter) for name, parameter in (_parameters(target) or {}).items()}
-    shown = [f"{name}={value}" for name, value in switches.items() if value is not None]
-    return f" with {', '.join(shown)}" if shown else ""
+    switches = _switches(_parameters(target) or {}, unmasked)
+    return f" with {', '.join(f'{name}={value}' for name, value in switches.items())}" if switches else ""
+
+
+def is_switch(name: str) -> bool:
+    """Whether an argument of this name turns masks, augmentation or heads on or off."""
+    return name in _MASKING or name == "features_only"
+
+
+def default_of(target: Callable[..., Any], name: str) -> Any:
+    """The default of an argument; ``None`` if there is none."""
+    parameter = (_parameters(target) or {}).get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
 def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
@@ -110,11 +121,13 @@ def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] |
         return None
 
 
-def _switch(parameter: inspect.Parameter) -> bool | None:
-    """The value of a switch for embeddings, if it is one and has another by default."""
-    if parameter.name in _MASKING and parameter.default is True:
-        return False
-    return True if parameter.name == "features_only" and parameter.default is False else None
+def _switches(parameters: Mapping[str, inspect.Parameter], unmasked: bool) -> dict[str, bool]:
+    """By name the values of switches for embeddings that have others by default."""
+    switches = {
+        name: False for name, p in parameters.items() if unmasked and name in _MASKING and p.default is True
+    }
+    features_only = parameters.get("features_only")
+    return switches | ({"features_only": True} if features_only and features_only.default is False else {})
 
 
 def _keyword_only(parameters: Mapping[str, inspect.Parameter]) -> list[inspect.Parameter]:

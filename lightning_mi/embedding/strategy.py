@@ -7,22 +7,27 @@ whose embeddings depend on random numbers is called with one segment at a time, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.isolation import isolated
-from lightning_mi.embedding.lightning_packages import is_sharded
-from lightning_mi.embedding.trial import Answer, ask
+from lightning_mi.embedding.lightning_packages import is_lightning_module, is_sharded
+from lightning_mi.embedding.outputs import copied
+from lightning_mi.embedding.trial import Answer, ask, unmasked
 from lightning_mi.failures import Failures
 from lightning_mi.hashing import mix
 from lightning_mi.inputs.layout import Layout
 from lightning_mi.inputs.segments import Segments, SegmentSampler
+
+T = TypeVar("T")
 
 _METHOD = "_lightning_mi_encode"
 _OTHER = 0x6F74686572  # another seed, to see whether the embeddings depend on it
@@ -62,6 +67,11 @@ class StrategyForward:
         return is_sharded(self._trainer.strategy)
 
     @property
+    def is_uninitialized(self) -> bool:
+        """Whether lazy parameters wait for the user's own first call, which gives them their shapes and values."""
+        return any(map(is_lazy, [*self._module.parameters(), *self._module.buffers()]))
+
+    @property
     def device(self) -> torch.device:
         """Device of the module."""
         return self._module.device
@@ -92,11 +102,12 @@ class StrategyForward:
         if segments is not None:
             self._segment_shape = segments.samples.shape[2:]
         if self.in_lockstep:
+            encoder = unmasked(encoder)
             if segments is None or len(segments.samples) == 0:
                 self.run(encoder, self._placeholder(failures), self._seed)
             else:
                 rows = segments.samples.flatten(0, 1)
-                outputs, _ = self.run(encoder, rows, self._seeds(segments)[0])
+                outputs: dict[str, Any] = self.run(encoder, rows, self._seeds(segments)[0])[0]
                 frames = failures.attempt(partial(encoder.frames, outputs, len(rows)))
                 if frames is not None:
                     yield segments, frames
@@ -106,22 +117,43 @@ class StrategyForward:
             if frames is not None:
                 yield part, frames
 
-    def run(self, encoder: Encoder, rows: Tensor, seed: int) -> tuple[dict[str, Any], bool]:
-        """The outputs of one call with segments ``(n, ...)``, and whether random numbers were drawn."""
-        self.has_called = True
-        with isolated(self._module, seed) as randomness:
-            outputs = encoder.run(rows, self)
-            return outputs, randomness.was_drawn_from()
+    def run(
+        self, encoder: Encoder, rows: Tensor, seed: int, read: Callable[[dict[str, Any]], T] = copied
+    ) -> tuple[T, bool]:
+        """Call the encoder with segments ``(n, ...)``.
 
-    def ask(self, encoder: Encoder, rows: Tensor, layout: Layout, sample_rate: float) -> Answer | None:
+        Returns:
+            What ``read`` makes of the outputs of its layers, a copy of them by default, since an output may be a
+            part of a buffer that is restored. And whether random numbers were drawn.
+        """
+        self.has_called = True
+        with ExitStack() as isolation:
+            randomness = isolation.enter_context(isolated(self._module, seed))
+            if encoder.target is not None and all(encoder.target is not each for each in self._module.modules()):
+                isolation.enter_context(isolated(encoder.target, seed))
+            isolation.enter_context(_silenced(self._module))
+            outputs = encoder.run(rows.clone(), self)  # a forward may change its input
+            return read(outputs), randomness.was_drawn_from()
+
+    def _embed(self, encoder: Encoder, rows: Tensor, seed: int) -> tuple[dict[str, Tensor], bool]:
+        def read(outputs: dict[str, Any]) -> dict[str, Tensor]:
+            return {name: x.clone() for name, x in encoder.frames(outputs, len(rows)).items()}
+
+        return self.run(encoder, rows, seed, read)
+
+    def ask(
+        self, encoder: Encoder, rows: Tensor, layout: Layout, sample_rate: float, as_in_step: int | None = None
+    ) -> Answer | None:
         """What a trial call tells of the encoder (:func:`lightning_mi.embedding.trial.ask`); ``None`` in lockstep,
         where a call that only one process makes, or that fails, would end the run."""
         if self.in_lockstep:
             return None
-        return ask(encoder, self.run, rows, self._module, layout, sample_rate)
+        return ask(encoder, self.run, rows, self._module, layout, sample_rate, as_in_step)
 
     def try_noise(self, encoder: Encoder, sampler: SegmentSampler) -> str | None:
-        """Why a trial call with waveforms of noise fails, as text; ``None`` if it does not, or in lockstep."""
+        """Why a trial call with waveforms of noise fails, as text; ``None`` if it does not, or is not made."""
+        if self.is_uninitialized:
+            return None
         noise = torch.randn(2, sampler.segment_length, generator=torch.Generator().manual_seed(self._seed))
         module: Any = self._module
         try:
@@ -150,12 +182,11 @@ class StrategyForward:
         if self.is_random:
             return self._run_one_by_one(encoder, segments.samples, seeds)
         rows = segments.samples.flatten(0, 1)
-        outputs, has_drawn = self.run(encoder, rows, seeds[0])
-        frames = encoder.frames(outputs, len(rows))
+        frames, has_drawn = self._embed(encoder, rows, seeds[0])
         if has_drawn and self.is_random is None:
             # Many models draw and use it in training alone, for layer drop say.
-            again, _ = self.run(encoder, rows, seeds[0] ^ _OTHER)
-            self.is_random = _differ(frames, encoder.frames(again, len(rows)))
+            again, _ = self._embed(encoder, rows, seeds[0] ^ _OTHER)
+            self.is_random = _differ(frames, again)
             if self.is_random:
                 return self._run_one_by_one(encoder, segments.samples, seeds)
         return frames
@@ -163,7 +194,7 @@ class StrategyForward:
     def _run_one_by_one(self, encoder: Encoder, samples: Tensor, seeds: list[int]) -> dict[str, Tensor]:
         # Each twice: of one row alone it cannot be told which part of an output has a row for each segment.
         pairs = [
-            encoder.frames(self.run(encoder, torch.stack([row, row]), seed)[0], 2)
+            self._embed(encoder, torch.stack([row, row]), seed)[0]
             for row, seed in zip(samples.flatten(0, 1), seeds, strict=True)
         ]
         return {name: torch.cat([pair[name][:1] for pair in pairs]) for name in pairs[0]}
@@ -181,6 +212,20 @@ class StrategyForward:
             raise failures.error  # the number of features is unknown, and a call with another would fail elsewhere
         module: Any = self._module
         return torch.zeros(1, *self._segment_shape, device=module.device, dtype=module.dtype)
+
+
+@contextmanager
+def _silenced(module: nn.Module) -> Iterator[None]:
+    """The body logs nothing: what a forward logs is of the user's own calls. Isolation removes the names."""
+    for each in module.modules():
+        for name in ("log", "log_dict"):
+            if is_lightning_module(each):
+                vars(each)[name] = _log_nothing
+    yield
+
+
+def _log_nothing(*args: Any, **kwargs: Any) -> None:
+    pass
 
 
 def _differ(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:

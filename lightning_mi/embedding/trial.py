@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from lightning_mi.embedding.outputs import (
     assumed_dims,
     at,
     describe_output,
+    is_plain,
     locate,
     tensors_in,
 )
@@ -38,6 +39,32 @@ _ROWS = 3  # of the first call; the second has one more
 _SEEDS = (0x747269616C, 0x616761696E)
 _MOST_WAVEFORM_FEATURES = 16  # sources, channels; an encoder has more
 _LAYERS_SHOWN = 3
+_MOST_DIFFERENCE = 0.05  # of an embedding in a batch and on its own, relative; rounding in bfloat16 is below
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """What segments go through before the call.
+
+    Attributes:
+        ndim: 2 for waveforms ``(B, T)``, 3 for ``(B, 1, T)``; ``None``: as they are.
+        dtype: Their type; ``None``: as it is.
+
+    Example:
+        >>> Prepare(ndim=3)(torch.zeros(2, 400)).shape
+        torch.Size([2, 1, 400])
+    """
+
+    ndim: int | None = None
+    dtype: torch.dtype | None = None
+
+    def __call__(self, segments: Tensor) -> Tensor:
+        """The segments as the encoder takes them."""
+        if self.ndim == 3 and segments.ndim == 2:
+            segments = segments[:, None]
+        elif self.ndim == 2 and segments.ndim == 3:
+            segments = segments[:, 0]
+        return segments if self.dtype is None else segments.to(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -46,40 +73,72 @@ class Answer:
 
     Attributes:
         locations: By layer name, where the embedding is in the output; ``None``: where it is assumed to be.
-        prepare: What the segments must go through before the call; ``None`` for nothing.
+        prepare: What the segments must go through before the call.
         through_forward: Whether the model is to be called by the LightningModule's ``forward``, which prepares its
             input.
+        unmask: Whether masks that its signature asks for by default are to be off.
+        asked: Name of the encoder that was asked.
         line: What is embedded, in one line.
         doubts: What the user should check.
         draws_in: Names of the submodules that drew random numbers.
+        embeddings: By layer name those of the first segments, ``(3, T, D)`` or ``(3, D)``.
     """
 
     locations: Mapping[str, Location] | None
-    prepare: Callable[[Tensor], Tensor] | None = None
+    prepare: Prepare = Prepare()
     through_forward: bool = False
+    unmask: bool = False
+    asked: str | None = None
     line: str = ""
     doubts: tuple[str, ...] = ()
     draws_in: tuple[str, ...] = ()
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
 
     def applied_to(self, encoder: Encoder) -> Encoder:
         """The encoder, called and read as the answer says."""
         if self.through_forward:
             encoder = _through_forward(encoder)
+        if self.unmask:
+            encoder = unmasked(encoder)
         return replace(encoder, prepare=self.prepare, locations=self.locations)
 
     def is_of(self, encoder: Encoder) -> bool:
-        """Whether the encoder has the layers that were asked."""
-        return self.locations is None or set(self.locations) == set(encoder.layer_names)
+        """Whether it was this encoder, with these layers, that was asked."""
+        layers = None if self.locations is None else set(self.locations)
+        return self.asked in (None, encoder.name) and layers in (None, set(encoder.layer_names))
 
     @property
     def choices(self) -> tuple[Any, ...]:
         """What must be the same on all processes."""
         locations = None if self.locations is None else dict(self.locations)
-        return locations, self.through_forward, getattr(self.prepare, "__name__", None)
+        return locations, self.through_forward, self.unmask, self.prepare
+
+    def doubt_of_rows(self, embeddings: Mapping[str, Tensor]) -> str | None:
+        """What is to be said if the first segments' embeddings in a batch, ``(n, T, D)`` or ``(n, D)``, are not
+        those that they had on their own."""
+        if self.draws_in:
+            return None  # that is said
+        for name, alone in self.embeddings.items():
+            together = embeddings[name][: len(alone)].to(alone)
+            alone = alone[: len(together)]
+            if together.shape == alone.shape and (together - alone).norm() > _MOST_DIFFERENCE * alone.norm():
+                return (
+                    f"finds that the embedding of a segment ({name}) is another in another call: it depends on "
+                    "segments beside it (batch statistics in eval mode, attention among rows), on state from call "
+                    "to call, or on a random generator that is not the model's. What the segments of one call "
+                    "share then counts as information. Mend that in eval mode, or pass `embed=`."
+                )
+        return None
 
 
 def ask(
-    encoder: Encoder, run: Run, samples: Tensor, module: nn.Module, layout: Layout, sample_rate: float
+    encoder: Encoder,
+    run: Run,
+    samples: Tensor,
+    module: nn.Module,
+    layout: Layout,
+    sample_rate: float,
+    as_in_step: int | None = None,
 ) -> Answer:
     """Call an encoder with a few segments of the first batch, twice: at their length and at twice that.
 
@@ -95,6 +154,8 @@ def ask(
         module: The LightningModule, to name the part that draws random numbers.
         layout: Layout of the batch.
         sample_rate: Samples (or frames) a second of the segments.
+        as_in_step: Number of dimensions of the waveforms with which the validation step calls the encoder, if that
+            is known.
 
     Raises:
         UnknownStructureError: (a ValueError) if an output has no embedding, or none that can be told.
@@ -104,43 +165,48 @@ def ask(
     short = _rows(samples, _ROWS)
     through_forward = _prepares_input(encoder, run, short, doubts)
     called = _through_forward(encoder) if through_forward else encoder
-    prepare, outputs, has_drawn = _call_in_any_shape(called, run, short, layout)
+    shapes = _shapes(short, module, layout, as_in_step)
+    prepare, outputs, has_drawn = _call_in_any_shape(called, run, short, shapes)
+    unmask = has_drawn and called.unmasked is not None
+    if unmask:
+        called = unmasked(called)
+        prepare, outputs, has_drawn = _call_in_any_shape(called, run, short, shapes)
     called = replace(called, prepare=prepare)
+    doubts += _doubts_of_choice(called)
     time_dim = -1 if layout.time_dim is None else layout.time_dim
     other, others, draws_in = _call_with_another_length(called, run, samples, module, time_dim, has_drawn)
     lengths = short.shape[time_dim], None if other is None else other.shape[time_dim]
-    readers = {name: _Reader(len(short), lengths, others.get(name), layout) for name in outputs}
-    locations, line, more_doubts = _read(called, outputs, readers, sample_rate)
-    if prepare is not None:
-        line += f" It is called with segments {tuple(prepare(short).shape[1:])}."
-    return Answer(locations, prepare, through_forward, line, (*doubts, *more_doubts), draws_in)
+    locations, parts = {}, []
+    for name, output in outputs.items():
+        reader = _Reader(_ROWS, lengths, others.get(name), layout)
+        locations[name] = location = reader.locate(output, _of(called, name))
+        x = at(output, location.path)
+        rate = reader.frame_rate(location, x, sample_rate)
+        parts.append(f"{_described(name + location.key, location.dims, x)}{rate}")
+        doubts += _doubts(called, name, location.dims, x)
+    line = _line(called, parts)
+    if prepare != Prepare():
+        line += f" It is called with segments of shape {tuple(prepare(short).shape[1:])}, {prepare(short).dtype}."
+    embeddings = {name: locations[name].frames(output, _ROWS) for name, output in outputs.items()}
+    return Answer(
+        locations,
+        prepare,
+        through_forward,
+        unmask,
+        encoder.name,
+        line,
+        tuple(doubts),
+        draws_in,
+        {name: x for name, x in embeddings.items() if x is not None},
+    )
 
 
 def assume(encoder: Encoder, embeddings: Mapping[str, Tensor]) -> Answer:
     """What is said of an encoder that cannot be asked, from its embeddings ``(n, T, D)`` or ``(n, D)``."""
     dims = {name: Dims(0, 1 if x.ndim == 3 else None) for name, x in embeddings.items()}
     parts = [_described(name, dims[name], x) for name, x in embeddings.items()]
-    doubts = tuple(
-        _doubt(encoder, name, x)
-        for name, x in embeddings.items()
-        if encoder.model is None and _is_doubtful(dims[name], x)
-    )
-    return Answer(None, line=_line(encoder, parts), doubts=doubts)
-
-
-def _read(
-    encoder: Encoder, outputs: Mapping[str, Any], readers: Mapping[str, _Reader], sample_rate: float
-) -> tuple[dict[str, Location], str, tuple[str, ...]]:
-    """Where the embeddings are, the line that says what they are, and doubts."""
-    locations, parts, doubts = {}, [], []
-    for name, output in outputs.items():
-        of = encoder.name if name == OUTPUT else f"layer {name!r}"
-        locations[name] = location = readers[name].locate(output, of)
-        x = at(output, location.path)
-        parts.append(f"{_described(name, location.dims, x)}{readers[name].frame_rate(location, x, sample_rate)}")
-        if encoder.model is None and _is_doubtful(location.dims, x):
-            doubts.append(_doubt(encoder, name, x))
-    return locations, _line(encoder, parts), tuple(doubts)
+    doubts = [doubt for name, x in embeddings.items() for doubt in _doubts(encoder, name, dims[name], x)]
+    return Answer(None, line=_line(encoder, parts), doubts=tuple(doubts))
 
 
 def _line(encoder: Encoder, parts: list[str]) -> str:
@@ -149,13 +215,35 @@ def _line(encoder: Encoder, parts: list[str]) -> str:
     return line + (f"; and {len(parts) - _LAYERS_SHOWN} more layers." if len(parts) > _LAYERS_SHOWN else ".")
 
 
-def _doubt(encoder: Encoder, name: str, x: Tensor) -> str:
-    of = encoder.name if name == OUTPUT else f"layer {name!r}"
-    return (
-        f"cannot ask {of} which dimension of its output is time, since it gives as many frames for longer "
-        f"segments, takes none, or is sharded: {tuple(x.shape)} is read as (B, T, D). If it is (B, D, T), pass "
-        "`embed=lambda module, x: module(x).mT`."
-    )
+def _doubts_of_choice(encoder: Encoder) -> list[str]:
+    """Whether another model, or another run of a layer, may be meant."""
+    doubts = [
+        f"takes the last output of layer {name!r}, which runs {times} times in a call. If another one is meant, "
+        "pass `embed=`."
+        for name, times in encoder.runs.items()
+        if times > 1 and name != OUTPUT
+    ]
+    if encoder.rivals:
+        doubts.append(
+            f"embeds with {encoder.name}, and could with {', '.join(encoder.rivals)}, which has parameters that "
+            "require gradients, too. Pass `embed=`, the name of the one that you mean."
+        )
+    return doubts
+
+
+def _of(encoder: Encoder, name: str) -> str:
+    return encoder.name if name == OUTPUT else f"layer {name!r}"
+
+
+def _doubts(encoder: Encoder, name: str, dims: Dims, x: Tensor) -> list[str]:
+    """Whether time was seen, unless a library or the user's own function says where it is."""
+    if dims.time is None or dims.grows or encoder.model is not None or encoder.target is None:
+        return []
+    return [
+        f"cannot ask {_of(encoder, name)} which dimension of its output is time, since it gives as many frames "
+        f"for longer segments, takes none, or is sharded: {tuple(x.shape)} is read as (B, T, D). Pass "
+        "`embed=lambda module, x: ...`, a function that returns (B, T, D), to say so or to change it."
+    ]
 
 
 def _rows(samples: Tensor, number: int) -> Tensor:
@@ -163,10 +251,10 @@ def _rows(samples: Tensor, number: int) -> Tensor:
 
 
 def _call_in_any_shape(
-    encoder: Encoder, run: Run, segments: Tensor, layout: Layout
-) -> tuple[Callable[[Tensor], Tensor] | None, dict[str, Any], bool]:
+    encoder: Encoder, run: Run, segments: Tensor, shapes: list[Prepare]
+) -> tuple[Prepare, dict[str, Any], bool]:
     first: Exception | None = None
-    for prepare in _shapes(segments, layout):
+    for prepare in shapes:
         try:
             return prepare, *run(replace(encoder, prepare=prepare), segments, _SEEDS[0])
         except Exception as error:
@@ -175,21 +263,16 @@ def _call_in_any_shape(
     raise first
 
 
-def _shapes(segments: Tensor, layout: Layout) -> list[Callable[[Tensor], Tensor] | None]:
-    """In which shapes the segments may be meant: first as they are."""
-    if layout.time_dim is not None:
-        return [None]
-    return [None, add_channel if segments.ndim == 2 else drop_channel]
-
-
-def add_channel(segments: Tensor) -> Tensor:
-    """``(B, T)`` to ``(B, 1, T)``."""
-    return segments[:, None] if segments.ndim == 2 else segments
-
-
-def drop_channel(segments: Tensor) -> Tensor:
-    """``(B, 1, T)`` to ``(B, T)``."""
-    return segments[:, 0] if segments.ndim == 3 else segments
+def _shapes(segments: Tensor, module: nn.Module, layout: Layout, as_in_step: int | None) -> list[Prepare]:
+    """In which shapes and types the segments may be meant: first as the step calls the model, then as they are."""
+    ndims: list[int | None] = [None]
+    if layout.time_dim is None:
+        ndims.append(3 if segments.ndim == 2 else 2)
+        if as_in_step == ndims[1]:
+            ndims.reverse()
+    of_module = next((p.dtype for p in module.parameters() if p.is_floating_point()), segments.dtype)
+    dtypes = [None] if of_module == segments.dtype else [None, of_module]
+    return [Prepare(ndim, dtype) for dtype in dtypes for ndim in ndims]
 
 
 def _call_with_another_length(
@@ -229,7 +312,7 @@ class _Reader:
         """
         location = locate(output, self._dims)
         if location is not None:
-            return location
+            return location._replace(lengths=self._lengths_of_frames(output, location))
         advice = (
             "Pass `embed=`, the dotted name of a submodule or method, or a callable that returns (B, T, D) or "
             "(B, D), or `layers=`, the name of a layer."
@@ -250,10 +333,10 @@ class _Reader:
         )
 
     def _dims(self, path: Path, x: Tensor) -> Dims | None:
-        if not x.is_floating_point() or x.numel() == 0 or x.ndim < 2:
+        if not is_plain(x) or not x.is_floating_point() or x.numel() == 0 or x.ndim < 2:
             return None
         other = at(self._other, path)
-        dims = self._compared(x, other) if isinstance(other, Tensor) else assumed_dims(self._rows)(path, x)
+        dims = self._compared(x, other) if is_plain(other) else assumed_dims(self._rows)(path, x)
         if dims is not None and self._of_waveforms and self._is_waveform(x, dims):
             self._waveforms.append(x)
             return None
@@ -280,11 +363,33 @@ class _Reader:
 
     def _is_waveform(self, x: Tensor, dims: Dims) -> bool:
         length = self._lengths[0]
-        if x.ndim == 2:
-            return dims.grows and x.shape[1] >= length / 2
-        sizes = [size for dim, size in enumerate(x.shape) if dim != dims.batch]
-        longest = x.shape[dims.time] if dims.grows and dims.time is not None else max(sizes)
-        return longest >= length / 4 and x.numel() / (x.shape[dims.batch] * longest) <= _MOST_WAVEFORM_FEATURES
+        if dims.grows:
+            if dims.time is None:
+                return x.shape[1] >= length / 2
+            time = x.shape[dims.time]
+            return time >= length / 4 and x.numel() / (x.shape[dims.batch] * time) <= _MOST_WAVEFORM_FEATURES
+        if self._lengths[1] is not None or dims.time is None:
+            return False
+        longest = max(x.shape[1:])
+        return longest >= 0.9 * length and x.numel() / (len(x) * longest) <= _MOST_WAVEFORM_FEATURES
+
+    def _lengths_of_frames(self, output: Any, location: Location) -> Path | None:
+        """Where the output says how many of its frames are no padding: numbers that grow with the segments."""
+        time = location.dims.time
+        if time is None or not location.dims.grows:
+            return None
+        num_frames, other_num_frames = (
+            at(output, location.path).shape[time],
+            at(self._other, location.path).shape[time],
+        )
+        for path, x in tensors_in(output):
+            other = at(self._other, path)
+            if is_plain(x) and is_plain(other) and _is_one_number(x, self._rows):
+                n, m = int(x[0]), int(other.flatten()[0])
+                grows = (n < m) == (num_frames < other_num_frames) and n != m
+                if grows and num_frames / 2 < n <= num_frames and m <= other_num_frames:
+                    return path
+        return None
 
     def frame_rate(self, location: Location, x: Tensor, sample_rate: float) -> str:
         """How many frames a second there are, as text; nothing if it was not seen."""
@@ -295,18 +400,20 @@ class _Reader:
         return f", {frames * sample_rate / (self._lengths[1] - self._lengths[0]):.4g} a second"
 
 
+def _is_one_number(x: Tensor, rows: int) -> bool:
+    """Whether it is an integer for each row, the same for all."""
+    is_integer = not x.is_floating_point() and not x.is_complex() and x.dtype != torch.bool
+    return is_integer and x.shape == (rows,) and bool((x == x[0]).all())
+
+
 def _described(name: str, dims: Dims, x: Tensor) -> str:
     frames = dims.frames(x)
-    shape = tuple("B" if dim == dims.batch else size for dim, size in enumerate(x.shape))
-    text = f"{name} {shape}".replace("'", "")
+    sizes = ["B" if dim == dims.batch else str(size) for dim, size in enumerate(x.shape)]
+    text = f"{name} ({', '.join(sizes)})"
     if frames.ndim == 2:
         return f"{text}, one vector of {frames.shape[1]} features"
     assumed = "" if dims.grows else " (assumed)"
     return f"{text}, {frames.shape[1]} frames of {frames.shape[2]} features{assumed}"
-
-
-def _is_doubtful(dims: Dims, x: Tensor) -> bool:
-    return dims.time == 1 and not dims.grows and x.shape[1] > x.shape[2]
 
 
 # ---- a model inside of a module whose `forward` prepares its input
@@ -322,6 +429,14 @@ def _through_forward(encoder: Encoder) -> Encoder:
         layers=encoder.layers or ((OUTPUT, encoder.model),),
         squeeze_mono=False,
     )
+
+
+def unmasked(encoder: Encoder) -> Encoder:
+    """The encoder, with masks off that its signature asks for by default, if there are any."""
+    if encoder.unmasked is None:
+        return encoder
+    call, name = encoder.unmasked
+    return replace(encoder, call=call, name=name)
 
 
 def _prepares_input(encoder: Encoder, run: Run, segments: Tensor, doubts: list[str]) -> bool:

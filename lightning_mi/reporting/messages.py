@@ -122,14 +122,21 @@ def of_loaders(read: Set[int], left_out: Set[int]) -> Iterator[Message]:
         yield Message(Topic.LOADERS, text, is_warning=False)
 
 
-def of_the_trial(answer: Answer, of_the_step: str | None = None) -> Iterator[Message]:
-    """What is embedded, and what of that should be checked: doubts of the answer, and one of the step's input."""
+def of_the_trial(answer: Answer, of_the_step: str | None, of_the_rows: str | None) -> Iterator[Message]:
+    """What is embedded, and what of that should be checked.
+
+    Args:
+        answer: What the trial call has told.
+        of_the_step: A doubt of what the validation step gives the model.
+        of_the_rows: A doubt of what the segments of one call share.
+    """
     yield Message(Topic.ENCODER, answer.line, is_warning=False)
-    doubts = answer.doubts
-    if of_the_step is not None and not answer.through_forward and not doubts:
-        doubts = (of_the_step,)
-    for doubt in doubts:
-        yield Message(Topic.DOUBT, doubt, subject=doubt)
+    doubts: list[str | None] = list(answer.doubts)
+    if not answer.through_forward:
+        doubts.append(of_the_step)
+    for doubt in (*doubts, of_the_rows):
+        if doubt is not None:
+            yield Message(Topic.DOUBT, doubt, subject=doubt)
 
 
 def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:

@@ -68,6 +68,7 @@ class ValidationEpoch:
 
     Attributes:
         answer: What the trial call has told; ``None`` if there has been none.
+        doubt: What is to be said of the first batch's embeddings beside those of the trial call.
         failures: Failures of this process to read, encode or store segments.
         seconds: Time spent in :meth:`timed`.
         rates: Sampling rates in Hz that batches gave and that are not ``sample_rate``.
@@ -87,6 +88,7 @@ class ValidationEpoch:
         answer: Answer | None = None,
     ) -> None:
         self.answer = answer
+        self.doubt: str | None = None
         self.failures = Failures()
         self.seconds = 0.0
         self.rates: set[float] = set()
@@ -131,25 +133,34 @@ class ValidationEpoch:
         """
         self._segments = self.failures.attempt(partial(self._sample_or_pass, batch, loader))
 
-    def encode(self) -> None:
+    def encode(self, as_in_step: int | None = None) -> None:
         """Encode the segments that were read, those that may be used, and keep one vector of each.
 
         The first exception is kept in ``failures``, after which nothing is added. If the strategy needs processes
         in lockstep, exceptions of the model are raised (:meth:`StrategyForward.encode`).
+
+        Args:
+            as_in_step: Number of dimensions of the waveforms that the validation step gave the encoder, if known.
         """
         segments, self._segments, self.waveforms = self._segments, None, None
+        if self._forward.is_uninitialized:
+            return
+        check_rows = False
         if self.answer is None and segments is not None and len(segments.samples):
-            self.answer = self.failures.attempt(partial(self._ask, segments))
+            self.answer = self.failures.attempt(partial(self._ask, segments, as_in_step))
+            check_rows = self.answer is not None
         for part, frames in self._forward.encode(self._encoder, segments, self.failures):
             if self.answer is None:  # in lockstep
                 self.answer = assume(self._encoder, frames)
+            if check_rows and self.answer is not None:
+                self.doubt, check_rows = self.answer.doubt_of_rows(frames), False
             with torch_defaults():
                 self.failures.attempt(partial(self._store, part, frames))
 
-    def _ask(self, segments: Segments) -> Answer | None:
+    def _ask(self, segments: Segments, as_in_step: int | None) -> Answer | None:
         arguments = self._arguments
         rows = segments.samples.flatten(0, 1)
-        answer = self._forward.ask(self._encoder, rows, arguments.layout, arguments.sample_rate)
+        answer = self._forward.ask(self._encoder, rows, arguments.layout, arguments.sample_rate, as_in_step)
         if answer is not None:
             self._encoder = answer.applied_to(self._encoder)
         return answer

@@ -11,9 +11,9 @@ from tests.embedding.modules import Wraps, output_of
 X = torch.randn(3, 400)
 
 
-def got(forward, x=X, time_dim=-1):
+def got(forward, x=X, time_dim=-1, unmasked=True):
     """What ``forward`` is called with, by name."""
-    return adapted(forward, time_dim)(x)
+    return adapted(forward, time_dim, unmasked)(x)
 
 
 def test_masks_and_heads_that_a_forward_asks_for_by_default_are_off():
@@ -25,6 +25,8 @@ def test_masks_and_heads_that_a_forward_asks_for_by_default_are_off():
 
     assert got(fairseq) == (False, True, None, None)
     assert got(other) == (False, False, True, 0.65)
+    assert got(fairseq, unmasked=False) == (True, True, None, None)
+    assert adapted(other) is other
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_the_line_says_what_is_embedded():
     answer, _ = ask(Calls(lambda x: spectra(x).mean(1)))
     assert "one vector of 41 features" in answer.line
     answer, _ = ask(Calls(LAYOUTS["takes (B, 1, T)"][0]))
-    assert "It is called with segments (1, 4000)." in answer.line
+    assert "It is called with segments of shape (1, 4000), torch.float32." in answer.line
     answer, _ = ask(Calls(spectra), embed=lambda x: spectra(x))
     assert "embeds segments with `embed`" in answer.line
 
@@ -147,16 +147,16 @@ def test_what_cannot_be_told_is_refused_with_both_shapes(function):
         ask(Calls(function))
 
 
-def test_a_model_of_a_fixed_length_is_read_as_assumed_and_doubted_if_it_looks_otherwise():
-    def fixed(x, frames):
-        return frames(x) if x.shape[1] == 4000 else 1 / 0
+def test_a_model_of_a_fixed_length_is_read_as_assumed_and_doubted():
+    def fixed(x):
+        return spectra(x)[:, :20] if x.shape[1] == 4000 else 1 / 0
 
-    answer, found = ask(Calls(lambda x: fixed(x, lambda x: spectra(x)[:, :20])))
+    answer, found = ask(Calls(fixed))
     torch.testing.assert_close(found["output"], spectra(SEGMENTS)[:, :20])
-    assert not answer.doubts
     assert "20 frames of 41 features (assumed)" in answer.line
-    answer, found = ask(Calls(lambda x: fixed(x, lambda x: spectra(x)[:, :20].mT)))
-    assert "(3, 41, 20) is read as (B, T, D). If it is (B, D, T), pass `embed=" in answer.doubts[0]
+    assert "(3, 20, 41) is read as (B, T, D). Pass `embed=" in answer.doubts[0]
+    answer, _ = ask(Calls(fixed), embed=lambda module, x: module(x))  # the user has said it
+    assert not answer.doubts
 
 
 def test_a_model_of_a_maximal_length_is_asked_with_shorter_segments():
@@ -240,6 +240,131 @@ def test_a_forward_that_takes_something_else_is_let_be():
     assert not answer.doubts
 
 
+# ---- what may be another one
+
+
+def test_the_line_names_the_part_that_was_taken():
+    answer, found = ask(Calls(lambda x: {"x": spectra(x)[..., :5], "h": spectra(x)}))
+    assert "output['x'] (B, 50, 5)" in answer.line
+    answer, found = ask(Calls(lambda x: {"encoder_out": [spectra(x).mT]}))
+    assert "output['encoder_out'][0] (B, 41, 50)" in answer.line
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: {"teacher": {"z": 2 * spectra(x)}, "student": {"z": spectra(x)}},
+        lambda x: ([spectra(x)] * 2, [2 * spectra(x)] * 2),
+        lambda x: [[spectra(x)], [2 * spectra(x)]],
+    ],
+)
+def test_two_structures_beside_each_other_are_ambiguous(function):
+    with pytest.raises(UnknownStructureError, match="Cannot tell which part"):
+        ask(Calls(function))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.nested.nested_tensor(list(spectra(x))),
+        lambda x: spectra(x).to_sparse(),
+        lambda x: torch.fft.rfft(x.unfold(-1, 80, 80)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensors_that_are_no_embeddings_are_refused_in_our_words(function):
+    with pytest.raises(UnknownStructureError, match=r"Cannot tell which part .* Pass `embed="):
+        ask(Calls(function))
+
+
+def test_frames_behind_the_returned_lengths_are_padding():
+    def padded(x):
+        frames = spectra(x)
+        return nn.functional.pad(frames, (0, 0, 0, 9), value=7.0), torch.full((len(x),), frames.shape[1])
+
+    _, found = ask(Calls(padded))
+    torch.testing.assert_close(found["output"], spectra(SEGMENTS))
+
+
+def test_a_wide_vector_that_does_not_grow_is_no_waveform():
+    _, found = ask(Calls(lambda x: spectra(x).mean(1, keepdim=True).repeat(1, 1, 60)))
+    assert found["output"].shape == (8, 1, 41 * 60)
+
+
+def test_two_models_that_are_trained_are_doubted_and_a_teacher_comes_last():
+    class Two(Wraps):
+        def forward(self, x):
+            return self.student(x)
+
+    def model():
+        return transformers.Wav2Vec2Model(transformers_config("Wav2Vec2")).eval()
+
+    answer, _ = ask(Two(ema_teacher=model(), student=model()))
+    assert "embeds segments with `student`" in answer.line
+    assert "could with `ema_teacher`" in answer.doubts[0]
+
+
+def test_a_layer_that_runs_twice_and_one_that_is_changed_in_place():
+    class Twice(Wraps):
+        def forward(self, x):
+            return torch.relu_(self.linear(spectra(x))) + self.linear(2 * spectra(x)).relu_()
+
+    module = Twice(linear=nn.Linear(41, 4))
+    answer, found = ask(module, layers=["linear"])
+    assert "layer 'linear', which runs 2 times" in answer.doubts[0]
+    torch.testing.assert_close(found["linear"], module.linear(2 * spectra(SEGMENTS)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_segments_of_another_type_are_cast_if_the_model_takes_no_other(dtype):
+    module = Wraps(linear=nn.Linear(4000, 4))
+    module.forward = lambda x: module.linear(x)
+    answer, found = ask(module, SEGMENTS.to(dtype), embed=lambda module, x: module.linear(x))
+    assert answer.prepare.dtype == torch.float32
+    torch.testing.assert_close(found["output"], module.linear(SEGMENTS.to(dtype).float()))
+
+
+def test_the_shape_that_the_step_uses_comes_first():
+    def centred(x):
+        return spectra((x - x.mean(1, keepdim=True)).squeeze(1))
+
+    def asked(as_in_step):
+        module = Calls(centred)
+        encoder = find_encoder(module)
+        answer = ask_encoder(
+            encoder,
+            lambda e, rows, seed: (e.run(rows), False),
+            SEGMENTS[:, None],
+            module,
+            Layout(),
+            16000,
+            as_in_step,
+        )
+        return answer.applied_to(encoder)(SEGMENTS[:, None])["output"]
+
+    torch.testing.assert_close(asked(2), centred(SEGMENTS))
+    assert not asked(None).any()
+
+
+def test_masks_are_off_only_if_they_are_random():
+    class Masked(pl.LightningModule):
+        def __init__(self, random):
+            super().__init__()
+            self.random = random
+
+        def forward(self, x, mask=True):
+            z = spectra(x)
+            if mask:
+                z = z * (torch.rand(z.shape[:2]) < 0.5)[..., None] if self.random else z.cumsum(1)
+            return z
+
+    answer, found = ask(Masked(random=True))
+    torch.testing.assert_close(found["output"], spectra(SEGMENTS))
+    assert "`forward` with mask=False" in answer.line
+    answer, found = ask(Masked(random=False))  # a causal one
+    torch.testing.assert_close(found["output"], spectra(SEGMENTS).cumsum(1))
+
+
 # ---- random numbers
 
 
@@ -288,3 +413,102 @@ def test_channel_first_logs_what_channel_last_logs(settings):
     ]
     assert runs[0].bound == runs[1].bound == runs[2].bound
     assert runs[0].bound > 0.1
+
+
+CLOCK = torch.Generator().manual_seed(0)  # of the file: no generator of the model
+
+SHARES = {
+    "batch statistics": lambda z: z - z.mean(0, keepdim=True),
+    "a generator of the file": lambda z: z + torch.randn(z.shape[-1], generator=CLOCK),
+}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_what_the_segments_of_a_call_share_is_doubted(name):
+    run = run_callback(ChannelFirst(SHARES[name]), loader(utterances(40)), num_clusters=4)
+    (text,) = (text for text in run.warnings if "is another in another call" in text)
+    assert "counts as information" in text
+    run = run_callback(ChannelFirst(), loader(utterances(40)), num_clusters=4)
+    assert not run.warnings
+
+
+@pytest.mark.parametrize("arrange", [lambda z: z.mT, lambda z: {"z": z}, lambda z: (z, z[..., 0])])
+def test_random_models_are_read_once(arrange):
+    def noisy(make):
+        return ChannelFirst(lambda z: make(z + 0 * torch.rand(1) + 1e-3 * torch.randn(z.shape[1:])))
+
+    x = utterances(64)
+    assert (
+        run_callback(noisy(arrange), x, num_clusters=4).bound
+        == run_callback(noisy(lambda z: z), x, num_clusters=4).bound
+    )
+
+
+def test_a_forward_may_change_its_input_and_return_a_buffer():
+    class Changes(ChannelFirst):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kept", torch.zeros(512, 20, 8))
+
+        def forward(self, x):
+            x = x.mul_(2)
+            z = super().forward(x)
+            self.kept[: len(z), : z.shape[1]] = z
+            return self.kept[: len(z), : z.shape[1]]
+
+    class Plain(ChannelFirst):
+        def forward(self, x):
+            return super().forward(2 * x)
+
+    x = utterances(64)
+    changes, plain = (run_callback(make(), x, num_clusters=4).logged for make in (Changes, Plain))
+    for name in ("val/mi_bound", "mi_bound/input"):
+        assert changes[name] == plain[name] > 0
+
+
+def test_what_a_forward_logs_is_of_the_users_calls_alone():
+    class Logs(ChannelFirst):
+        def forward(self, x):
+            self.log("length", float(x.shape[-1]))
+            return super().forward(x)
+
+        def validation_step(self, batch, batch_idx):
+            self(batch)
+
+    x = utterances(64)
+    assert run_callback(Logs(), x, num_clusters=4).logged["length"] == x.shape[1]
+
+
+def test_an_encoder_that_changes_during_the_run_is_asked_again():
+    class Unfreezes(Wraps):
+        def __init__(self):
+            super().__init__(
+                backbone=transformers.Wav2Vec2Model(transformers_config("Wav2Vec2")).requires_grad_(False),
+                head=nn.Linear(16, 4),
+            )
+
+        def forward(self, x):
+            return self.head(self.backbone(x).last_hidden_state).mean(1)
+
+        def training_step(self, batch, batch_idx):
+            self.backbone.requires_grad_(True)
+            return self(batch).square().mean()
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    run = run_callback(
+        Unfreezes(),
+        utterances(40, seconds=2.0),
+        fn="fit",
+        train=utterances(8),
+        num_clusters=4,
+        segment_seconds=0.5,
+        sample_rate=1000,
+        trainer={"max_epochs": 2},
+    )
+    assert run.callback.no_value_reason is None
+    assert all("val/mi_bound" in epoch for epoch in run.epochs)
