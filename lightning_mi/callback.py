@@ -428,6 +428,12 @@ class MIBoundCallback(Callback):
         epoch = self._epoch
         if epoch is None:
             return
+        if batch is None:
+            text = (
+                "is shown no batch, since the step takes `dataloader_iter`, and logs nothing. Let it take a batch."
+            )
+            self._messenger.tell(Message(Topic.NO_BATCH, text))
+            return
         with epoch.timed():
             epoch.read(batch, loader)
             if self._answer is None and epoch.waveforms is not None and not epoch.in_lockstep:

@@ -265,7 +265,7 @@ def _remember_container(value: Any) -> Restore:
         def restore() -> None:
             if not _same(value.items(), entries):
                 value.clear()
-                value.update(entries)
+                dict.update(value, entries)  # a Counter's own would count them
 
     else:
         items = list(value)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 OUTPUT = "output"  # the layer name of the encoder's own output
 
-# In this order. `x` is what fairseq's models call the last layer, beside `features`, which is what it was made of.
-_NAMES = (
+# In this order. In fairseq's outputs `x` is the last layer, beside `features`, which it was made of.
+_NAMES: tuple[str, ...] = (
     "last_hidden_state",
     "encoder_out",
     "encoder_output",
@@ -25,6 +25,7 @@ _NAMES = (
     "x",
     "features",
 )
+_FAIRSEQS = ("padding_mask", "features", "layer_results")
 
 Path = tuple[Any, ...]  # keys and indices, from the outermost
 
@@ -210,14 +211,17 @@ def _locate(output: Any, path: Path, dims_of: Callable[[Path, Tensor], Dims | No
     if parts is None:
         return None
     is_named = not isinstance(output, (list, tuple)) or hasattr(output, "_asdict")
+    names = _NAMES
+    if is_named and not any(key in _FAIRSEQS for key, _ in parts):
+        names = tuple(name for name in _NAMES if name != "x")  # the input, as likely
     if is_named:
-        parts.sort(key=lambda part: _NAMES.index(part[0]) if part[0] in _NAMES else len(_NAMES))
+        parts.sort(key=lambda part: names.index(part[0]) if part[0] in names else len(names))
     found: list[tuple[Any, Tensor, Location]] = []
     for key, part in parts:
         location = _locate(part, (*path, key), dims_of)
         if location is None:
             continue
-        if is_named and key in _NAMES:
+        if is_named and key in names:
             return location
         found.append((part, at(part, location.path[len(path) + 1 :]), location))
     highest = max((_rank(location.dims) for _, _, location in found), default=0)

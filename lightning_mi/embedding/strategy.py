@@ -154,7 +154,7 @@ class StrategyForward:
         """Why a trial call with waveforms of noise fails, as text; ``None`` if it does not, or is not made."""
         if self.is_uninitialized:
             return None
-        noise = torch.randn(2, sampler.segment_length, generator=torch.Generator().manual_seed(self._seed))
+        noise = torch.randn(4, sampler.segment_length, generator=torch.Generator().manual_seed(self._seed))
         module: Any = self._module
         try:
             self.ask(encoder, noise.to(module.device, module.dtype), sampler.layout, sampler.sample_rate)

@@ -35,7 +35,7 @@ from lightning_mi.inputs.structure import UnknownStructureError
 
 Run = Callable[[Encoder, Tensor, int], tuple[dict[str, Any], bool]]
 
-_ROWS = 3  # of the first call; the second has one more
+_ROWS, _OTHER_ROWS = 4, 6  # of the first call and of the second; even, for models that take views in pairs
 _SEEDS = (0x747269616C, 0x616761696E)
 _MOST_WAVEFORM_FEATURES = 16  # sources, channels; an encoder has more
 _LAYERS_SHOWN = 3
@@ -81,7 +81,7 @@ class Answer:
         line: What is embedded, in one line.
         doubts: What the user should check.
         draws_in: Names of the submodules that drew random numbers.
-        embeddings: By layer name those of the first segments, ``(3, T, D)`` or ``(3, D)``.
+        embeddings: By layer name those of the first segments, ``(4, T, D)`` or ``(4, D)``.
     """
 
     locations: Mapping[str, Location] | None
@@ -279,7 +279,7 @@ def _call_with_another_length(
     encoder: Encoder, run: Run, samples: Tensor, module: nn.Module, time_dim: int, has_drawn: bool
 ) -> tuple[Tensor | None, dict[str, Any], tuple[str, ...]]:
     """Segments of another length and the outputs for them, if the encoder takes any; who drew random numbers."""
-    rows = _rows(samples, _ROWS + 1)
+    rows = _rows(samples, _OTHER_ROWS)
     longer = torch.cat([rows, rows.roll(1, 0)], dim=time_dim)
     shorter = rows.narrow(time_dim % rows.ndim, 0, max(1, rows.shape[time_dim] // 2))
     for segments in (longer, shorter):
@@ -322,9 +322,7 @@ class _Reader:
                 f"The output of {of} is as long as the segments of {self._lengths[0]} samples, so it is a "
                 f"waveform (or a score a sample) and no embedding: got {describe_output(output)}. {advice}"
             )
-        beside = (
-            "" if self._other is None else f", and for {self._rows + 1} segments of {self._lengths[1]} samples "
-        )
+        beside = "" if self._other is None else f", and for {_OTHER_ROWS} segments of {self._lengths[1]} samples "
         beside += "" if self._other is None else describe_output(self._other)
         raise UnknownStructureError(
             f"Cannot tell which part of the output of {of} is the embedding: expected one tensor of shape "
@@ -346,7 +344,7 @@ class _Reader:
         if other.ndim != x.ndim:
             return None
         sizes = list(enumerate(zip(x.shape, other.shape, strict=True)))
-        of_rows = [dim for dim, size in sizes if size == (self._rows, self._rows + 1)]
+        of_rows = [dim for dim, size in sizes if size == (self._rows, _OTHER_ROWS)]
         if not of_rows:
             return None
         batch = of_rows[0]
@@ -354,7 +352,8 @@ class _Reader:
         longer = self._lengths[1] > self._lengths[0]
         others = [dim for dim, (a, b) in sizes if dim != batch and a != b]
         if not others:
-            return Dims(batch, 1 if x.ndim == 3 else None) if batch == 0 and x.ndim <= 3 else None
+            has_time = x.ndim == 3 and 1 not in x.shape[1:]
+            return Dims(batch, 1 if has_time else None) if batch == 0 and x.ndim <= 3 else None
         if len(others) > 1 or (x.shape[others[0]] < other.shape[others[0]]) != longer:
             return None
         if x.ndim == 2:

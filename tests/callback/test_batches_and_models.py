@@ -203,3 +203,15 @@ def test_a_loader_without_audio_is_left_out_and_said_once():
 def test_clips_that_are_all_too_short_are_an_error_in_the_sanity_check():
     with pytest.raises(ValueError, match=r"0\.9 s(.|\n)*Pass `segment_seconds=0\.45`"):
         run_callback(data=utterances(64, seconds=0.9), fn="fit")
+
+
+class TakesTheIterator(TinySpeechModel):
+    def validation_step(self, dataloader_iter):
+        next(dataloader_iter)
+
+
+def test_a_step_that_takes_the_iterator_is_told_and_trains():
+    run = run_callback(TakesTheIterator(), utterances(40), fn="fit", num_clusters=4)
+    assert run.trainer.current_epoch == 1
+    assert "val/mi_bound" not in run.logged
+    assert len([text for text in run.warnings if "takes `dataloader_iter`" in text]) == 1

@@ -113,6 +113,6 @@ def test_draws_without_an_effect_cost_one_call_an_epoch():
     run = run_callback(DrawsForNothing(), loader(x, batch_size=20), num_clusters=4)
     plain = run_callback(TinySpeechModel(), loader(x, batch_size=20), num_clusters=4)
     # The trial call; a batch of the model's own, then two segments of each utterance; the first batch's twice.
-    assert sum(DrawsForNothing.calls) == 3 + 4 + 60 + 2 * 60 + 2 * 20
+    assert sum(DrawsForNothing.calls) == 4 + 6 + 60 + 2 * 60 + 2 * 20
     assert not [text for text in run.warnings if "random numbers" in text]
     assert set(run.logged) == set(plain.logged)

@@ -35,6 +35,7 @@ Named = namedtuple("Named", ["loss", "z"])
         {"loss": torch.tensor(1.0), "whatever": FRAMES},
         {"x": FRAMES, "padding_mask": None, "features": torch.randn(3, 7, 5)},  # fairseq's
         {"x": torch.randn(3, 9, 4), "z": FRAMES},
+        {"x": torch.randn(3, 4), "h": FRAMES},
         Named(torch.tensor(1.0), FRAMES),
     ],
 )

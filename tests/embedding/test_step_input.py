@@ -116,5 +116,5 @@ def test_without_a_sanity_check_the_model_is_tried_with_noise_before_training():
             trainer={"num_sanity_val_steps": 0},
             num_clusters=4,
         )
-        texts = [text for text in run.warnings if "cannot embed noise of shape (2, " in text]
+        texts = [text for text in run.warnings if "cannot embed noise of shape (4, " in text]
         assert len(texts) == said

@@ -137,13 +137,14 @@ def test_a_waveform_is_no_embedding(name):
     [
         lambda x: (spectra(x), 2 * spectra(x)),  # a mean and a variance, a student and a teacher
         lambda x: {"mean": spectra(x), "variance": spectra(x)},
+        lambda x: {"x": spectra(x), "h": 2 * spectra(x)},
         lambda x: spectra(x) @ spectra(x).mT,  # attention
         lambda x: spectra(x).flatten(0, 1),  # (B T, D): which is first?
         lambda x: x[0],
     ],
 )
 def test_what_cannot_be_told_is_refused_with_both_shapes(function):
-    with pytest.raises(UnknownStructureError, match=r"for 3 segments of 4000 samples .* for 4 segments of 8000"):
+    with pytest.raises(UnknownStructureError, match=r"for 4 segments of 4000 samples .* for 6 segments of 8000"):
         ask(Calls(function))
 
 
@@ -154,7 +155,7 @@ def test_a_model_of_a_fixed_length_is_read_as_assumed_and_doubted():
     answer, found = ask(Calls(fixed))
     torch.testing.assert_close(found["output"], spectra(SEGMENTS)[:, :20])
     assert "20 frames of 41 features (assumed)" in answer.line
-    assert "(3, 20, 41) is read as (B, T, D). Pass `embed=" in answer.doubts[0]
+    assert "(4, 20, 41) is read as (B, T, D). Pass `embed=" in answer.doubts[0]
     answer, _ = ask(Calls(fixed), embed=lambda module, x: module(x))  # the user has said it
     assert not answer.doubts
 
@@ -244,8 +245,8 @@ def test_a_forward_that_takes_something_else_is_let_be():
 
 
 def test_the_line_names_the_part_that_was_taken():
-    answer, found = ask(Calls(lambda x: {"x": spectra(x)[..., :5], "h": spectra(x)}))
-    assert "output['x'] (B, 50, 5)" in answer.line
+    answer, found = ask(Calls(lambda x: {"z": spectra(x)[..., :5], "h": spectra(x)}))
+    assert "output['z'] (B, 50, 5)" in answer.line
     answer, found = ask(Calls(lambda x: {"encoder_out": [spectra(x).mT]}))
     assert "output['encoder_out'][0] (B, 41, 50)" in answer.line
 
@@ -286,9 +287,16 @@ def test_frames_behind_the_returned_lengths_are_padding():
     torch.testing.assert_close(found["output"], spectra(SEGMENTS))
 
 
-def test_a_wide_vector_that_does_not_grow_is_no_waveform():
-    _, found = ask(Calls(lambda x: spectra(x).mean(1, keepdim=True).repeat(1, 1, 60)))
-    assert found["output"].shape == (8, 1, 41 * 60)
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_vector_with_a_dimension_of_one_is_a_vector_and_no_waveform(dim):
+    answer, found = ask(Calls(lambda x: spectra(x).mean(1).repeat(1, 60).unsqueeze(dim)))
+    torch.testing.assert_close(found["output"], spectra(SEGMENTS).mean(1).repeat(1, 60))
+    assert not answer.doubts
+
+
+def test_models_that_take_views_in_pairs():
+    _, found = ask(Calls(lambda x: torch.cat([spectra(half) for half in x.unflatten(0, (2, -1))])))
+    torch.testing.assert_close(found["output"], spectra(SEGMENTS))
 
 
 def test_two_models_that_are_trained_are_doubted_and_a_teacher_comes_last():
