@@ -428,11 +428,11 @@ class MIBoundCallback(Callback):
         epoch = self._epoch
         if epoch is None:
             return
-        if batch is None:
-            text = (
-                "is shown no batch, since the step takes `dataloader_iter`, and logs nothing. Let it take a batch."
+        if batch is None:  # and the last one from the second call on
+            reason = NoEstimateError(
+                "it is shown no batches, since the step takes `dataloader_iter`: take `batch`."
             )
-            self._messenger.tell(Message(Topic.NO_BATCH, text))
+            epoch.failures.error = epoch.failures.error or reason
             return
         with epoch.timed():
             epoch.read(batch, loader)
@@ -452,8 +452,9 @@ class MIBoundCallback(Callback):
             self._answer = epoch.answer
             self._messenger.tell_all(of_the_trial(epoch.answer, doubt, epoch.doubt))
         # Nothing is lost yet in the sanity check, and the message says what to configure.
-        if trainer.sanity_checking and epoch.failures.error is not None:
-            raise explained(epoch.failures.error)
+        error = epoch.failures.error
+        if trainer.sanity_checking and error is not None and not isinstance(error, NoEstimateError):
+            raise explained(error)
 
     def _stop_listening(self) -> str | None:
         """What the step gave the model, if that is to be doubted."""
@@ -573,6 +574,8 @@ class MIBoundCallback(Callback):
 def _raise_what_was_found(epoch: ValidationEpoch) -> None:
     """Raise, before training is paid for, what was found wrong at the end of the sanity check."""
     reason = epoch.why_too_short()
+    if isinstance(epoch.failures.error, NoEstimateError):
+        return  # a run that trains without a bound
     if epoch.failures.error is not None:
         raise epoch.failures.error
     if reason is not None:

@@ -42,7 +42,6 @@ class Topic(Enum):
     NEAR_DUPLICATES = auto()
     NOTHING_SHARED = auto()
     NUM_CLUSTERS = auto()
-    NO_BATCH = auto()
     NO_VALIDATION = auto()
     NO_VALUE = auto()
     ONE_VECTOR = auto()
