@@ -27,6 +27,9 @@ _ADVICE = (
 )
 
 
+_SHORT_ADVICE = "(It is called with segments alone; `embed=` and `batch_to_waveforms=` change what with.)"
+
+
 class NoEstimateError(Exception):
     """There is nothing to estimate from; the message says why."""
 
@@ -92,7 +95,7 @@ class Failures:
                 the others a RuntimeError that quotes it.
         """
         is_of_the_model = has_called_the_model and not isinstance(self.error, (*_BAD_INPUT, OSError))
-        advice = f" {_ADVICE}" if is_of_the_model else ""
+        advice = f" {_SHORT_ADVICE}" if is_of_the_model else ""
         own = None if self.reason is None else (f"{self.reason}{advice}", isinstance(self.error, _BAD_INPUT))
         everyone = gather((has_called_the_model, own))
         failed = [failure for _, failure in everyone if failure is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -154,6 +155,7 @@ class ValidationEpoch:
                 self.answer = assume(self._encoder, frames)
             if check_rows and self.answer is not None:
                 self.doubt, check_rows = self.answer.doubt_of_rows(frames), False
+                self.answer = replace(self.answer, embeddings={})
             with torch_defaults():
                 self.failures.attempt(partial(self._store, part, frames))
 
