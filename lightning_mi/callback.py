@@ -37,6 +37,7 @@ from lightning_mi.reporting.messages import (
     other_rate,
 )
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
+from lightning_mi.reporting.recurrence import LastPairs
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
 from lightning_mi.validation.estimates import Findings, Key
@@ -243,6 +244,7 @@ class MIBoundCallback(Callback):
         self.no_value_reason: str | None = None
         self._epoch: ValidationEpoch | None = None
         self._state = RunState()
+        self._last_pairs = LastPairs()
         self._layer_names: tuple[str, ...] = ()
         self._figures = FigureLogger(arguments.log_name)
         self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
@@ -289,6 +291,7 @@ class MIBoundCallback(Callback):
             return
         if stage == "fit":  # before a checkpoint's state is loaded
             self._state = RunState(untrained=self._state.untrained)
+            self._last_pairs = LastPairs()
         self._check_names(trainer)
         if mixed := callbacks_of_the_other_package(trainer):
             package = type(trainer).__module__.split(".trainer")[0]
@@ -465,7 +468,7 @@ class MIBoundCallback(Callback):
         controls = findings.controls
         values = state.take_controls(controls)
         if trainer.state.fn == TrainerFn.FITTING:
-            gain = state.gain_of(primary)
+            gain = state.gain_of(primary) if self._recurs_enough(findings) else None
             if gain is not None:
                 values["gain"], values["gain_stderr"] = gain
             if trainer.ckpt_path:
@@ -477,6 +480,14 @@ class MIBoundCallback(Callback):
             if not trainer.ckpt_path:
                 self._messenger.tell(Message(Topic.UNTRAINED, UNTRAINED, is_warning=False))
         return values
+
+    def _recurs_enough(self, findings: Findings) -> bool:
+        """Whether enough pairs were in the validation before for a gain; said once if few were."""
+        assert findings.keys is not None
+        found = self._last_pairs.recurrence_of(findings.keys)
+        if found is not None and found.is_small:
+            self._messenger.tell(Message(Topic.MOVING_DATA, found.text()))
+        return found is None or found.is_enough
 
     # ---- what the user and the Trainer are told
 

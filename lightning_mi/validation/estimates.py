@@ -53,6 +53,7 @@ class Findings:
         reasons: Why they were, as text.
         num_frames: By the name of the layer, the number of frames in a segment; ``None`` if it is one vector.
         is_random: Whether the model's embeddings depend on random numbers.
+        keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -65,6 +66,7 @@ class Findings:
     reasons: str
     num_frames: Mapping[str, int | None]
     is_random: bool = False
+    keys: Tensor | None = None
 
     @property
     def primary(self) -> MIEstimate:
