@@ -15,7 +15,7 @@ from lightning_mi.arguments import BEST_LAYER, Arguments
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
-from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides
+from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides, package_of
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.estimator import MIEstimate
@@ -41,6 +41,7 @@ from lightning_mi.reporting.recurrence import LastPairs
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
 from lightning_mi.validation.estimates import Findings, Key
+from lightning_mi.validation.termination import held_sigterm
 
 _SAME_SETTINGS = (("own", "independent"),)  # values in checkpoints of development versions, and today's
 
@@ -294,7 +295,7 @@ class MIBoundCallback(Callback):
             self._last_pairs = LastPairs()
         self._check_names(trainer)
         if mixed := callbacks_of_the_other_package(trainer):
-            package = type(trainer).__module__.split(".trainer")[0]
+            package = package_of(trainer)
             text = (
                 f"sees {', '.join(mixed)} in a Trainer of {package}, which does not know them for what they are: "
                 f'ckpt_path="best" may restore another model. Import Trainer and callbacks from {package}.'
@@ -441,7 +442,7 @@ class MIBoundCallback(Callback):
                 self._show_monitors(trainer, {self.arguments.log_name: self._state.last, **self._state.monitored})
             return
         try:
-            with epoch.timed():
+            with epoch.timed(), held_sigterm(trainer):
                 findings = epoch.finish()
         except NoEstimateError as reason:
             self._log_no_value(trainer, str(reason))
