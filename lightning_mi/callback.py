@@ -15,7 +15,7 @@ from lightning_mi.arguments import BEST_LAYER, Arguments
 from lightning_mi.distributed import gather
 from lightning_mi.embedding.discovery import find_encoder
 from lightning_mi.embedding.encoder import Encoder
-from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides
+from lightning_mi.embedding.lightning_packages import callbacks_of_the_other_package, overrides, package_of
 from lightning_mi.embedding.pooling import Pooling
 from lightning_mi.embedding.step_input import StepInput
 from lightning_mi.embedding.strategy import StrategyForward
@@ -40,9 +40,11 @@ from lightning_mi.reporting.messages import (
     other_rate,
 )
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
+from lightning_mi.reporting.recurrence import LastPairs
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
 from lightning_mi.validation.estimates import Findings, Key
+from lightning_mi.validation.termination import held_sigterm
 
 _SAME_SETTINGS = (("own", "independent"),)  # values in checkpoints of development versions, and today's
 
@@ -247,6 +249,7 @@ class MIBoundCallback(Callback):
         self.no_value_reason: str | None = None
         self._epoch: ValidationEpoch | None = None
         self._state = RunState()
+        self._last_pairs = LastPairs()
         self._layer_names: tuple[str, ...] = ()
         self._answer: Answer | None = None
         self._step_input: StepInput | None = None
@@ -295,10 +298,11 @@ class MIBoundCallback(Callback):
             return
         if stage == "fit":  # before a checkpoint's state is loaded
             self._state = RunState(untrained=self._state.untrained)
+            self._last_pairs = LastPairs()
         self._answer = None
         self._check_names(trainer)
         if mixed := callbacks_of_the_other_package(trainer):
-            package = type(trainer).__module__.split(".trainer")[0]
+            package = package_of(trainer)
             text = (
                 f"sees {', '.join(mixed)} in a Trainer of {package}, which does not know them for what they are: "
                 f'ckpt_path="best" may restore another model. Import Trainer and callbacks from {package}.'
@@ -476,7 +480,7 @@ class MIBoundCallback(Callback):
                 self._show_monitors(trainer, {self.arguments.log_name: self._state.last, **self._state.monitored})
             return
         try:
-            with epoch.timed():
+            with epoch.timed(), held_sigterm(trainer):
                 findings = epoch.finish()
         except NoEstimateError as reason:
             self._log_no_value(trainer, str(reason))
@@ -503,7 +507,7 @@ class MIBoundCallback(Callback):
         controls = findings.controls
         values = state.take_controls(controls)
         if trainer.state.fn == TrainerFn.FITTING:
-            gain = state.gain_of(primary)
+            gain = state.gain_of(primary) if self._recurs_enough(findings) else None
             if gain is not None:
                 values["gain"], values["gain_stderr"] = gain
             if trainer.ckpt_path:
@@ -515,6 +519,14 @@ class MIBoundCallback(Callback):
             if not trainer.ckpt_path:
                 self._messenger.tell(Message(Topic.UNTRAINED, UNTRAINED, is_warning=False))
         return values
+
+    def _recurs_enough(self, findings: Findings) -> bool:
+        """Whether enough pairs were in the validation before for a gain; said once if few were."""
+        assert findings.keys is not None
+        found = self._last_pairs.recurrence_of(findings.keys)
+        if found is not None and found.is_small:
+            self._messenger.tell(Message(Topic.MOVING_DATA, found.text()))
+        return found is None or found.is_enough
 
     # ---- what the user and the Trainer are told
 

@@ -6,6 +6,7 @@ strategies of the old name are the same to us.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, TypeGuard
 
 from lightning.pytorch import LightningModule
@@ -77,6 +78,43 @@ def callbacks_of_the_other_package(trainer: Any) -> list[str]:
         if base.__name__ != "Callback"
     }
     return list(found)
+
+
+def is_lightning_handler(handler: Any) -> bool:
+    """Whether a signal's handler, or what it calls first, is that of a Trainer of either package.
+
+    Example:
+        >>> import signal
+        >>> is_lightning_handler(signal.default_int_handler)
+        False
+    """
+    return "_HandlersCompose" in _lightning_names(type(handler))
+
+
+def sigterm_exception(trainer: Any) -> BaseException:
+    """The exception by which a Trainer of either package ends on a SIGTERM.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> sigterm_exception(Trainer(logger=False))
+        SIGTERMException()
+    """
+    exceptions = import_module(f"{package_of(trainer)}.utilities.exceptions")
+    made: BaseException = exceptions.SIGTERMException()
+    return made
+
+
+def package_of(trainer: Any) -> str:
+    """The package of a Trainer, ``"lightning.pytorch"`` or ``"pytorch_lightning"``, also of the user's own class.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> class Mine(Trainer): ...
+        >>> package_of(Mine(logger=False))
+        'lightning.pytorch'
+    """
+    own = (package for package in _PACKAGES if _bases_in(package, type(trainer)))
+    return next(own, _PACKAGES[0]).rstrip(".")
 
 
 def _bases_in(package: str, made: type) -> list[type]:

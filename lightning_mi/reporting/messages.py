@@ -39,6 +39,7 @@ class Topic(Enum):
     LOADERS = auto()
     MISSING_METRIC = auto()
     MIXED_PACKAGES = auto()
+    MOVING_DATA = auto()
     NEAR_DUPLICATES = auto()
     NOTHING_SHARED = auto()
     NUM_CLUSTERS = auto()

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.reporting.history import History
+from lightning_mi.reporting.recurrence import Recurrence
 from lightning_mi.validation.estimates import DIFFERENCES, Key
 
 _IN_FIGURES = {"input": "input baseline"}  # by the logged name; others are called the same
@@ -107,7 +108,8 @@ class RunState:
 
     def gain_of(self, primary: MIEstimate) -> tuple[float, float] | None:
         """Paired difference to the best bound before and its standard error, in nats; ``None`` before the second
-        validation, or if fewer than 2 groups are in both."""
+        validation, or if few groups are in both
+        (:class:`lightning_mi.reporting.recurrence.Recurrence`)."""
         return None if self.best_scores is None else _gain(primary, self.best_scores)
 
     def state(self) -> dict[str, Any]:
@@ -151,6 +153,8 @@ class RunState:
 
 def _gain(primary: MIEstimate, scores: GroupScores) -> tuple[float, float] | None:
     assert primary.scores is not None
+    if not Recurrence.of(primary.scores.groups, scores.groups).is_enough:
+        return None
     try:
         return primary.scores.gain_over(scores)
     except ValueError:

@@ -287,7 +287,8 @@ class ValidationEpoch:
             )
 
     def _estimate(self) -> Findings:
-        num_pairs = self._synchronize()
+        keys = self._synchronize()
+        num_pairs = len(keys)
         arguments, held = self._arguments, self._held_num_clusters
         wanted = held or arguments.num_clusters or default_num_clusters(num_pairs)
         num_clusters = capped_num_clusters(wanted, num_pairs, held is not None)
@@ -304,10 +305,11 @@ class ValidationEpoch:
             num_frames=next((each for each in gather(self._num_frames) if each), {}),
             is_random=bool(self._forward.is_random),
             draws_in=() if self.answer is None else self.answer.draws_in,
+            keys=keys,
         )
 
-    def _synchronize(self) -> int:
-        """Leave in the store this process's share of the pairs that all agree on; how many all have together."""
+    def _synchronize(self) -> Tensor:
+        """Leave in the store this process's share of the pairs that all agree on; the keys of all of them."""
         everyone = gather((self._pairs.keys, self._pairs.priorities))
         keys, priorities = (torch.cat(column) for column in zip(*everyone, strict=True))
         self._pairs.keep(keys, priorities)
@@ -319,10 +321,11 @@ class ValidationEpoch:
             if column.kind in _OF_THE_MODEL:
                 finite &= torch.isfinite(self._pairs[column]).flatten(1).all(dim=1).cpu()
         self._pairs.drop(~finite)
-        counts = gather((self._too_short, self._silent, int((~finite).sum()), int(finite.sum())))
-        self._too_short, self._silent, self._non_finite, num_pairs = map(sum, zip(*counts, strict=True))
-        self._check_enough(num_pairs)
-        return num_pairs
+        counts = gather((self._too_short, self._silent, int((~finite).sum())))
+        self._too_short, self._silent, self._non_finite = map(sum, zip(*counts, strict=True))
+        kept = torch.cat(gather(self._pairs.keys))
+        self._check_enough(len(kept))
+        return kept
 
     def _check_enough(self, num_pairs: int) -> None:
         if num_pairs < _FEWEST_PAIRS:

@@ -16,6 +16,7 @@ from lightning_mi.hashing import mix
 from lightning_mi.metrics.base import BoundMetric
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound
 from lightning_mi.validation.pair_store import Column, PairStore
+from lightning_mi.validation.termination import Terminated, interruptible, sigterm_has_come
 
 Key = tuple[str, str]  # the names of a layer and of a gap, or of a layer and of labels
 K = TypeVar("K", bound=Hashable)
@@ -54,6 +55,7 @@ class Findings:
         num_frames: By the name of the layer, the number of frames in a segment; ``None`` if it is one vector.
         is_random: Whether the model's embeddings depend on random numbers.
         draws_in: Names of the submodules that draw them, as far as they are known.
+        keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -67,6 +69,7 @@ class Findings:
     num_frames: Mapping[str, int | None]
     is_random: bool = False
     draws_in: tuple[str, ...] = ()
+    keys: Tensor | None = None
 
     @property
     def primary(self) -> MIEstimate:
@@ -131,18 +134,27 @@ class SharedWork:
 
         Args:
             metrics: Functions that make a metric with this process's rows. One is made at a time.
+
+        Raises:
+            Terminated: On every process, if one has received a SIGTERM.
         """
         own: dict[K, Outcome] = {}
         for key, make in metrics.items():
             metric = make()
             metric.sync()
             self._num_estimates += 1
-            if self._num_estimates % world_size() == rank():
+            if self._num_estimates % world_size() == rank() and not sigterm_has_come():
                 try:
-                    own[key] = Outcome(metric.estimate())
+                    with interruptible():
+                        own[key] = Outcome(metric.estimate())
+                except Terminated:
+                    continue  # what the other processes call, this one must call too
                 except Exception as error:  # the other processes wait for an answer
                     own[key] = Outcome(reason=f"{type(error).__name__}: {error}")
-        merged = {key: outcome for part in gather(own) for key, outcome in part.items()}
+        parts = gather((own, sigterm_has_come()))
+        if any(has_come for _, has_come in parts):
+            raise Terminated
+        merged = {key: outcome for part, _ in parts for key, outcome in part.items()}
         return {key: merged[key] for key in metrics}
 
 
