@@ -39,6 +39,9 @@ class Prepare:
         return segments if self.dtype is None else segments.to(self.dtype)
 
 
+AS_IT_IS = Prepare()
+
+
 def candidates(
     segments: Tensor, module: nn.Module, layout: Layout, as_in_step: int | None = None
 ) -> list[Prepare]:

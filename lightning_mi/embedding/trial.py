@@ -13,7 +13,7 @@ from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.isolation import cuda_devices
 from lightning_mi.embedding.outputs import OUTPUT, Dims, Location, at
 from lightning_mi.embedding.own_preparation import called_by_forward, prepares_input
-from lightning_mi.embedding.prepare import Prepare, candidates, first_taken
+from lightning_mi.embedding.prepare import AS_IT_IS, Prepare, candidates, first_taken
 from lightning_mi.embedding.randomness import draws_of, global_generators
 from lightning_mi.embedding.two_lengths import OutputReader
 from lightning_mi.inputs.layout import Layout
@@ -44,7 +44,7 @@ class Answer:
     """
 
     locations: Mapping[str, Location] | None
-    prepare: Prepare = Prepare()
+    prepare: Prepare = AS_IT_IS
     through_forward: bool = False
     unmask: bool = False
     asked: str | None = None
@@ -148,7 +148,7 @@ def ask(
         parts.append(f"{_described(name + location.key, location.dims, x)}{rate}")
         doubts += _doubts(called, name, location.dims, x)
     line = _line(called, parts)
-    if prepare != Prepare():
+    if prepare != AS_IT_IS:
         line += f" It is called with segments of shape {tuple(prepare(short).shape[1:])}, {prepare(short).dtype}."
     embeddings = {name: locations[name].frames(output, _ROWS) for name, output in outputs.items()}
     return Answer(

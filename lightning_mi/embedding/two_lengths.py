@@ -1,7 +1,7 @@
 """Which dimension of an output is time: outputs for segments of two lengths, side by side.
 
-The dimension that follows the number of segments holds the rows; the one that follows their length is time. What is
-as long as the segment itself is a waveform and no embedding.
+The dimension that follows the number of segments holds the rows; the one that follows their length is time. What
+is as long as the segment itself is a waveform and no embedding.
 """
 
 from __future__ import annotations
@@ -69,14 +69,13 @@ class OutputReader:
                 f"The output of {of} is as long as the segments of {self._lengths[0]} samples, so it is a "
                 f"waveform (or a score a sample) and no embedding: got {describe_output(output)}. {advice}"
             )
-        beside = (
-            "" if self._other is None else f", and for {self._rows[1]} segments of {self._lengths[1]} samples "
-        )
-        beside += "" if self._other is None else describe_output(self._other)
+        beside = ""
+        if self._other is not None:
+            beside = f", and for {self._rows[1]} of {self._lengths[1]} samples {describe_output(self._other)}"
         raise UnknownStructureError(
             f"Cannot tell which part of the output of {of} is the embedding: expected one tensor of shape "
-            f"(B, T, D), (B, D, T) or (B, D), a list of layers or a ModelOutput, got for {self._rows[0]} segments of "
-            f"{self._lengths[0]} samples {describe_output(output)}{beside}. {advice}"
+            "(B, T, D), (B, D, T) or (B, D), a list of layers or a ModelOutput, got for "
+            f"{self._rows[0]} segments of {self._lengths[0]} samples {describe_output(output)}{beside}. {advice}"
         )
 
     def _dims(self, path: Path, x: Tensor) -> Dims | None:

@@ -144,7 +144,7 @@ def test_a_waveform_is_no_embedding(name):
     ],
 )
 def test_what_cannot_be_told_is_refused_with_both_shapes(function):
-    with pytest.raises(UnknownStructureError, match=r"for 4 segments of 4000 samples .* for 6 segments of 8000"):
+    with pytest.raises(UnknownStructureError, match=r"for 4 segments of 4000 samples .* for 6 of 8000"):
         ask(Calls(function))
 
 
