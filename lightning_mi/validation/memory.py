@@ -33,8 +33,8 @@ def check_memory(embeddings: Mapping[str, Tensor], num_segments: int, max_pairs:
     fitting = int(_LARGEST_SHARE * free / (4 * features * num_segments))
     raise ValueError(
         f"`max_pairs={max_pairs}` pairs of {num_segments} segments, {len(embeddings)} layer(s) of together "
-        f"{features} features, take {needed / 2**30:.1f} GiB, more than half of the {free / 2**30:.1f} GiB that are "
-        f"free. Pass `max_pairs={fitting}` or fewer, name fewer `layers`, or point `embed=` at fewer features."
+        f"{features} features, take {needed / 2**30:.1f} GiB, more than half of the {free / 2**30:.1f} GiB that "
+        f"are free. Pass `max_pairs={fitting}` or fewer, name fewer `layers`, or point `embed=` at fewer features."
     )
 
 
