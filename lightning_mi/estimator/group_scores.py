@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MANY_DEGREES = 1000  # of freedom: the quantile is 2.002
+_MANY_DEGREES = 1000  # of freedom: the quantile of 2 is 2.002
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,21 @@ class GroupScores:
             gain += sign * float(scores.totals.sum() / scores.counts.sum())
         return gain, clustered_stderr(influence, mine.halves, means, sizes)
 
+    def averaged_with(self, other: GroupScores, weight: float) -> GroupScores:
+        """These groups, with the mean scores of those that are in both moved by ``weight`` towards ``other``.
+
+        Example:
+            >>> import torch
+            >>> zeros, ones = (GroupScores.of_rows(torch.arange(4), torch.full((4,), x), 2) for x in (0.0, 1.0))
+            >>> zeros.averaged_with(ones, weight=0.25).totals.tolist()
+            [0.25, 0.25, 0.25, 0.25]
+        """
+        mine, theirs = self._named(self.groups), other._named(self.groups)
+        at = torch.searchsorted(mine.groups, theirs.groups)
+        totals = mine.totals.clone()
+        totals[at] += weight * (theirs.totals / theirs.counts * mine.counts[at] - totals[at])
+        return GroupScores(mine.groups, totals, mine.counts, mine.halves)
+
     def floored(self) -> GroupScores:
         """Scores of 0 if their mean is below 0, as a bound that is floored there; else these."""
         if float(self.totals.sum()) >= 0:
@@ -195,14 +210,15 @@ def standard_error(influence: Tensor, halves: Tensor) -> float:
     return math.sqrt(float((number * variance).sum()))
 
 
-def significance_factor(num_groups: int) -> float:
-    """How many standard errors over ``num_groups`` groups are as unlikely as two of a normal variable: 2 for many.
+def significance_factor(num_groups: int, errors: float = 2.0) -> float:
+    """How many standard errors over ``num_groups`` groups mean what ``errors`` of them mean over many groups.
 
-    The quantile of Student's t with two degrees of freedom less than there are groups (each half has a mean of its
-    own), which the normal distribution exceeds in 4.55% of draws with two standard errors.
+    A quantile of Student's t with two degrees of freedom less than there are groups, since each half has a mean of
+    its own. A normal variable is beyond 2 standard errors in 4.55% of draws, and a t variable beyond this factor.
 
     Args:
         num_groups: At least 1; with 3 or fewer there is one degree of freedom.
+        errors: Number of standard errors, from 1 to 3.
 
     Source:
         Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 26.7.3 and 26.7.4, for the distribution.
@@ -211,8 +227,10 @@ def significance_factor(num_groups: int) -> float:
         >>> [round(significance_factor(n), 2) for n in (5, 10, 20, 50, 1000)]
         [3.31, 2.37, 2.15, 2.05, 2.0]
     """
-    degrees = min(max(1, num_groups - 2), _MANY_DEGREES)
-    wanted, low, high = math.erf(math.sqrt(2)), 1.9, 20.0
+    degrees = max(1, num_groups - 2)
+    if degrees > _MANY_DEGREES:
+        return errors
+    wanted, low, high = math.erf(errors / math.sqrt(2)), errors, 300.0
     while high - low > 1e-9:
         middle = (low + high) / 2
         low, high = (middle, high) if _within(middle, degrees) < wanted else (low, middle)

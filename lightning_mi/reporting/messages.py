@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_mi.arguments import Arguments
 from lightning_mi.controls.null_control import NullFinding
 from lightning_mi.embedding.trial import Answer
+from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.reporting.metric_names import metric_prefix
 from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, difference
@@ -204,8 +205,9 @@ def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         )
     differences = {name: difference(findings.estimates, layer, name) for name in DIFFERENCES}
     zeros = {"bound": (primary.bound, primary.stderr), **differences}
+    factor = significance_factor(primary.num_groups)
     for name, found in zeros.items():
-        if found is not None and found[0] <= 2 * found[1]:
+        if found is not None and found[0] <= factor * found[1]:
             yield Message(
                 Topic.NOTHING_SHARED,
                 f"finds a {name} of {found[0]:.3f} ± {found[1]:.3f} nats, 0 within its error: "
