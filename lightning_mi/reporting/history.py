@@ -209,7 +209,9 @@ class History:
             for name, summary in validation.references.items():
                 row += [names.index(name), *_integers(summary)[: width - 1]]
             rows.append(row)
-        return {"keys": [list(key) for key in keys], "references": names, "rows": rows, "width": width}
+        return {"keys": [list(key) for key in keys], "references": names, "rows": rows} | (
+            {"width": width} if width > _WIDTH else {}
+        )
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> History:

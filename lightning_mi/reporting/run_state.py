@@ -154,7 +154,7 @@ class RunState:
     def from_state(state: Mapping[str, Any]) -> RunState:
         """The run state that :meth:`state` was made from."""
         null = state.get("null")
-        reference = state["reference"] if "reference" in state else state["best"]  # of development versions
+        reference = state["reference"] if "reference" in state else state.get("best")  # of development versions
         history = History.from_state(state["history"])
         return RunState(
             last=state["last"],

@@ -1,5 +1,4 @@
 import warnings
-
 from dataclasses import replace
 
 import pytest
