@@ -51,6 +51,7 @@ class Topic(Enum):
     OTHER_SETTINGS = auto()
     RANDOM_MODEL = auto()
     SKIPPED = auto()
+    SPEAKERS = auto()
     TRIAL = auto()
     UNTRAINED = auto()
 
@@ -159,6 +160,8 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
             "its own, in a call of its own, which takes longer. Switch them off in evaluation, or point `embed=` "
             "at a part of the model that draws none.",
         )
+    if findings.num_speakers is not None:
+        yield _of_speakers(findings.num_speakers)
     wanted, used = arguments.num_clusters, findings.num_clusters
     if wanted is None:
         uses = f"uses {used} clusters for {findings.num_pairs} pairs."
@@ -181,6 +184,21 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         if text is not None:
             leaks = findings.null.leaks
             yield Message(Topic.LEAK if leaks else Topic.NEAR_DUPLICATES, f"finds: {text}", is_warning=leaks)
+
+
+def _of_speakers(number: int) -> Message:
+    """What the groups are, and what the number then speaks of."""
+    text = (
+        f"finds {number} speakers named in the batches and keeps each on one side of the split: the bound and its "
+        "error speak of new speakers. For new utterances of the same speakers return other groups from "
+        "`batch_to_waveforms`."
+    )
+    if number == 1:
+        text = (
+            "finds one speaker named in all batches, so utterances are the groups: the bound and its error speak of "
+            "new utterances of this speaker, not of other speakers. Validate on more speakers."
+        )
+    return Message(Topic.SPEAKERS, text, is_warning=False)
 
 
 def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
