@@ -91,8 +91,8 @@ class ReadBatch(NamedTuple):
         waveforms: The utterances.
         rates: ``(B,)`` float64 on the host, the sampling rates that the batch gives them, in Hz; ``None`` if it
             gives none, and of feature sequences.
-        speakers: ``(B,)`` int64 on the host, the speakers that the batch names; ``None`` if it names none, or if the
-            user's function gives groups.
+        speakers: ``(B,)`` int64 on the host, the speakers that the batch names; ``None`` if it names none, or if
+            the user's function gives groups.
     """
 
     waveforms: Waveforms

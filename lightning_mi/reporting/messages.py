@@ -195,8 +195,8 @@ def _of_speakers(number: int) -> Message:
     )
     if number == 1:
         text = (
-            "finds one speaker named in all batches, so utterances are the groups: the bound and its error speak of "
-            "new utterances of this speaker, not of other speakers. Validate on more speakers."
+            "finds one speaker named in all batches, so utterances are the groups: the bound and its error speak "
+            "of new utterances of this speaker, not of other speakers. Validate on more speakers."
         )
     return Message(Topic.SPEAKERS, text, is_warning=False)
 

@@ -56,8 +56,8 @@ class Findings:
         is_random: Whether the model's embeddings depend on random numbers.
         draws_in: Names of the submodules that draw them, as far as they are known.
         keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
-        num_speakers: Number of speakers if the batches name one for each utterance. If there are several, they are the
-            groups, but for ``labeled``.
+        num_speakers: Number of speakers if the batches name one for each utterance. If there are several, they
+            are the groups, but for ``labeled``.
     """
 
     estimates: dict[Key, MIEstimate]
