@@ -12,6 +12,7 @@ from lightning_mi.controls.fingerprints import FINGERPRINT_SIZE, fingerprint
 from lightning_mi.controls.near_duplicates import group_near_duplicates
 from lightning_mi.distributed import gather
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.inputs.batches import Waveforms
 from lightning_mi.inputs.segments import Segments
 from lightning_mi.metrics.bounds import NullBound
@@ -37,8 +38,9 @@ class NullFinding:
 
     @property
     def leaks(self) -> bool:
-        """Whether the bound is above 0 by more than 3 standard errors and 0.001 nats."""
-        return self.estimate.bound > max(_NEGLIGIBLE, _SIGNIFICANT * self.estimate.stderr)
+        """Whether the bound is above 0 by more than 3 standard errors (more for few groups) and 0.001 nats."""
+        factor = significance_factor(self.estimate.num_groups, _SIGNIFICANT)
+        return self.estimate.bound > max(_NEGLIGIBLE, factor * self.estimate.stderr)
 
     def message(self, log_name: str, null_name: str) -> str | None:
         """What the user should know, under the logged names of the bound and of the null; ``None`` if nothing.

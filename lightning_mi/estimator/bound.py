@@ -108,7 +108,7 @@ def mi_bound(
             fitted, clusters = fit_quantizer(z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
             scored = fitted.assign(z_b[fold.score])
             q = PROBES[probe](z_a[fold.fit], clusters, num_clusters, fold.num_train)
-            return scored, contrast(q.probabilities(z_a[fold.score]), scored)
+            return scored, contrast(q.probabilities(z_a[fold.score]), scored, groups[fold.score])
 
         return _bound(cross_fit(groups, num_clusters, score_fold))
 
@@ -165,7 +165,7 @@ def labeled_mi_bound(
         def score_fold(fold: Fold, number: int) -> tuple[Tensor, Tensor]:
             q = PROBES[probe](z[fold.fit], targets[fold.fit], num_classes, fold.num_train)
             scored = targets[fold.score]
-            return scored, contrast(q.probabilities(z[fold.score]), scored)
+            return scored, contrast(q.probabilities(z[fold.score]), scored, groups[fold.score])
 
         return _bound(cross_fit(groups, num_classes, score_fold))
 

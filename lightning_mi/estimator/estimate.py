@@ -14,7 +14,8 @@ class MIEstimate:
     Attributes:
         bound: ``entropy - cross_entropy``, never below 0 (mutual information is not).
         stderr: Standard error of the bound over groups and over the two fits, see
-            :func:`lightning_mi.estimator.group_scores.clustered_stderr`.
+            :func:`lightning_mi.estimator.group_scores.clustered_stderr`. An interval is two of them, more with few
+            groups (:func:`lightning_mi.estimator.group_scores.significance_factor`).
         entropy: H(c), the plug-in entropy of the clusters (or labels) on the scored rows.
         cross_entropy: E[-log q(c | z)] of the probe on rows that it has not seen, with q weighted by cluster so
             that its mean over these rows is each cluster's share (:mod:`lightning_mi.estimator.contrast`); the
@@ -52,7 +53,8 @@ class MIEstimate:
 
         The difference is taken group by group, over the groups that both estimates have scored. The difficulty of
         a group cancels, so two epochs can differ significantly although their error bars overlap. It is the
-        difference before either bound is floored at 0.
+        difference before either bound is floored at 0. It is significant beyond two standard errors, more with
+        few groups (:func:`lightning_mi.estimator.group_scores.significance_factor`).
 
         Raises:
             ValueError: If fewer than 2 groups are in both, or an estimate does not hold its scores.

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_MANY_DEGREES = 1000  # of freedom: the quantile of 2 is 2.002
+
 
 @dataclass(frozen=True)
 class GroupScores:
@@ -77,14 +79,14 @@ class GroupScores:
     def stderr(self) -> float:
         """Standard error of the mean score, see :func:`clustered_stderr`."""
         means, influence = self._influence()
-        return clustered_stderr(influence, means, _by_half(self.counts, self.halves))
+        return clustered_stderr(influence, self.halves, means, _by_half(self.counts, self.halves))
 
     def stderr_of_scoring(self) -> float:
         """Standard error of the mean score given the two fits, over groups alone.
 
         It serves a test of whether these fits score above 0, and leaves out the variance of the fits themselves.
         """
-        return standard_error(self._influence()[1])
+        return standard_error(self._influence()[1], self.halves)
 
     def _influence(self) -> tuple[Tensor, Tensor]:
         means = _by_half(self.totals, self.halves) / _by_half(self.counts, self.halves)
@@ -111,7 +113,22 @@ class GroupScores:
             influence += sign * (scores.totals - mean[mine.halves] * scores.counts) / scores.counts.sum()
             means += sign * mean
             gain += sign * float(scores.totals.sum() / scores.counts.sum())
-        return gain, clustered_stderr(influence, means, sizes)
+        return gain, clustered_stderr(influence, mine.halves, means, sizes)
+
+    def averaged_with(self, other: GroupScores, weight: float) -> GroupScores:
+        """These groups, with the mean scores of those that are in both moved by ``weight`` towards ``other``.
+
+        Example:
+            >>> import torch
+            >>> zeros, ones = (GroupScores.of_rows(torch.arange(4), torch.full((4,), x), 2) for x in (0.0, 1.0))
+            >>> zeros.averaged_with(ones, weight=0.25).totals.tolist()
+            [0.25, 0.25, 0.25, 0.25]
+        """
+        mine, theirs = self._named(self.groups), other._named(self.groups)
+        at = torch.searchsorted(mine.groups, theirs.groups)
+        totals = mine.totals.clone()
+        totals[at] += weight * (theirs.totals / theirs.counts * mine.counts[at] - totals[at])
+        return GroupScores(mine.groups, totals, mine.counts, mine.halves)
 
     def floored(self) -> GroupScores:
         """Scores of 0 if their mean is below 0, as a bound that is floored there; else these."""
@@ -146,30 +163,96 @@ class GroupScores:
         return GroupScores(self.groups[order], self.totals[order], self.counts[order], self.halves[order])
 
 
-def clustered_stderr(influence: Tensor, means: Tensor, sizes: Tensor) -> float:
+def clustered_stderr(influence: Tensor, halves: Tensor, means: Tensor, sizes: Tensor) -> float:
     """Cluster-robust standard error of a mean over both halves, whose rows depend within a group.
 
-    The variance between groups ignores the variance of the fits. Each half has a fit of its own, so the error is
-    at least the one that the difference of the two halves implies.
+    The variance between groups (:func:`standard_error`) is that of the scoring. It ignores the variance of the
+    fits. Each half has a fit of its own, so the error is at least the one that the difference of the two halves
+    implies. That covers what differs between the fits, with one degree of freedom, and not what is common to both
+    halves: a group is scored in one and fitted on in the other, so a telling group raises both. A jackknife of the
+    fits would see it, at the cost of a fit for each group.
+
+    In simulations (400 rows, K of 2 to 8, 5 to 50 groups, 200 draws) the variance between groups was in root mean
+    square 0.4 to 0.9 of the spread over draws, and the larger of both 0.84 to 1.34. Up to 30% of the variance is
+    missing, most if a speaker has one class (10 and 20 speakers). Where the bound is about 0 the mean of the error
+    is 0.3 to 0.8 of the spread: most draws have neither, a few have both.
 
     Args:
         influence: ``(G,)`` float64, what each group adds to the mean less what an average one adds.
+        halves: ``(G,)`` int64, 0 or 1, the half of each group.
         means: ``(2,)`` float64, mean of each half.
         sizes: ``(2,)`` float64, number of rows of each half; 0 if there are none.
 
     Source:
         Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986.
     """
-    within = standard_error(influence)
+    within = standard_error(influence, halves)
     if bool((sizes == 0).any()):
         return within
     between = (sizes / sizes.sum()).square().sum() * (means[0] - means[1]).square() / 2
     return max(within, float(between.sqrt()))
 
 
-def standard_error(influence: Tensor) -> float:
-    """Standard error of a mean from what each group adds to it less what an average one adds, ``(G,)`` float64."""
-    return math.sqrt(len(influence) / (len(influence) - 1) * float(influence.square().sum()))
+def standard_error(influence: Tensor, halves: Tensor) -> float:
+    """Standard error of a mean over both halves, given their two fits, in nats.
+
+    Deviations are from the mean of a half, so each half's squares are raised by G / (G - 1) with its own number G
+    of groups. A half of a single group has no deviation and takes the variance of a group of the other half.
+
+    Args:
+        influence: ``(G,)`` float64, what each group adds to the mean less what an average one of its half adds.
+        halves: ``(G,)`` int64, 0 or 1, the half of each group.
+
+    Example:
+        >>> import torch
+        >>> influence = torch.tensor([0.3, -0.3, 0.4, -0.4]).double()
+        >>> round(standard_error(influence, torch.tensor([0, 0, 1, 1])), 3)  # 2 (0.18 + 0.32) = 1
+        1.0
+    """
+    number, squares = _by_half(torch.ones_like(influence), halves), _by_half(influence.square(), halves)
+    variance = squares / (number - 1).clamp(min=1)  # of one group
+    known = number > 1
+    variance = torch.where(known, variance, variance[known].sum())
+    return math.sqrt(float((number * variance).sum()))
+
+
+def significance_factor(num_groups: int, errors: float = 2.0) -> float:
+    """How many standard errors over ``num_groups`` groups mean what ``errors`` of them mean over many groups.
+
+    A quantile of Student's t with two degrees of freedom less than there are groups, since each half has a mean of
+    its own. A normal variable is beyond 2 standard errors in 4.55% of draws, and a t variable beyond this factor.
+
+    Args:
+        num_groups: At least 1; with 3 or fewer there is one degree of freedom.
+        errors: Number of standard errors, from 1 to 3.
+
+    Source:
+        Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 26.7.3 and 26.7.4, for the distribution.
+
+    Example:
+        >>> [round(significance_factor(n), 2) for n in (5, 10, 20, 50, 1000)]
+        [3.31, 2.37, 2.15, 2.05, 2.0]
+    """
+    degrees = max(1, num_groups - 2)
+    if degrees > _MANY_DEGREES:
+        return errors
+    wanted, low, high = math.erf(errors / math.sqrt(2)), errors, 300.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, degrees) < wanted else (low, middle)
+    return high
+
+
+def _within(t: float, degrees: int) -> float:
+    """P(|T| < t) of Student's t."""
+    angle = math.atan2(t, math.sqrt(degrees))
+    cosine, odd = math.cos(angle), degrees % 2
+    term = math.sin(angle) * (cosine if odd else 1.0)
+    total = term if degrees > 1 else 0.0
+    for number in range(3 if odd else 2, degrees - 1, 2):
+        term *= (number - 1) / number * cosine**2
+        total += term
+    return 2 / math.pi * (angle + total) if odd else total
 
 
 def _by_half(values: Tensor, halves: Tensor) -> Tensor:

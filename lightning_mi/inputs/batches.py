@@ -12,6 +12,7 @@ from lightning_mi.inputs.layout import WAVEFORMS, Layout
 from lightning_mi.inputs.lengths import lengths_in_batch, lengths_without_padding
 from lightning_mi.inputs.masks import is_mask_name
 from lightning_mi.inputs.rates import rates_in_batch
+from lightning_mi.inputs.speakers import speakers_in_batch
 from lightning_mi.inputs.structure import (
     SHORTEST_WAVEFORM,
     Leaf,
@@ -74,7 +75,8 @@ class Waveforms(NamedTuple):
         lengths: ``(B,)`` integers, the true length of each row in samples (frames), or floating-point shares of T,
             from 0 to 1. ``None``: trailing zeros, and a longer tail of another value, are padding.
         groups: ``(B,)`` integers, the group (speaker, session) of each row, whose pairs stay on one side of
-            the split. ``None``: each utterance is its own group.
+            the split. ``None``: the speakers if the batch names them
+            (:func:`lightning_mi.inputs.speakers.speakers_in_batch`), else each utterance is its own group.
     """
 
     samples: Tensor
@@ -89,10 +91,13 @@ class ReadBatch(NamedTuple):
         waveforms: The utterances.
         rates: ``(B,)`` float64 on the host, the sampling rates that the batch gives them, in Hz; ``None`` if it
             gives none, and of feature sequences.
+        speakers: ``(B,)`` int64 on the host, the speakers that the batch names; ``None`` if it names none, or if
+            the user's function gives groups.
     """
 
     waveforms: Waveforms
     rates: Tensor | None = None
+    speakers: Tensor | None = None
 
 
 def read_batch(
@@ -129,7 +134,9 @@ def read_batch(
         if found is None:
             raise NoUtterancesError(_no_tensor(found, batch))
         waveforms, parts = check_waveforms(found, batch, layout), list(leaves(batch))
-    return ReadBatch(waveforms, rates_in_batch(waveforms.samples, parts) if layout.time_dim is None else None)
+    rates = rates_in_batch(waveforms.samples, parts) if layout.time_dim is None else None
+    speakers = speakers_in_batch(parts, len(waveforms.samples)) if waveforms.groups is None else None
+    return ReadBatch(waveforms, rates, speakers)
 
 
 def waveforms_in_batch(batch: Any, layout: Layout = WAVEFORMS) -> Waveforms:

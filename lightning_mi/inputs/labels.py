@@ -147,12 +147,18 @@ def _numbers(found: Any) -> Tensor | None:
         return found
     if isinstance(found, Sequence) and not isinstance(found, str):
         if all(isinstance(label, str) for label in found):
-            return torch.tensor([_number(label) for label in found], device="cpu")
+            return torch.tensor([number_of_text(label) for label in found], device="cpu")
         if all(isinstance(label, int) for label in found):
             return torch.tensor(found, device="cpu")
     return None
 
 
-def _number(label: str) -> int:
-    # The same in every process, unlike Python's own hash; never negative, hence never "no label".
-    return int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "big") >> 1
+def number_of_text(text: str) -> int:
+    """A hash of a string, the same in every process, below 2^63 and never negative, hence never "no label".
+
+    Example:
+        >>> number_of_text("p225") == number_of_text("p225") != number_of_text("p226")
+        True
+    """
+    # Python's own hash differs from process to process.
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

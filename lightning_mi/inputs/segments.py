@@ -112,6 +112,7 @@ class Segments(NamedTuple):
         part_size: Number of anchors whose segments hold no more samples than the batch did, at least 1.
         labels: By name ``(n,)`` or ``(n, F)`` int64 on the host, labels of the utterance or of its frames.
         fingerprints: ``(n, 64)`` int64 on the host, the fingerprint of the utterance; ``None`` if not computed.
+        speakers: ``(n,)`` int64 on the host, the speaker that the batch names; ``None`` if it names none.
     """
 
     samples: Tensor
@@ -127,6 +128,7 @@ class Segments(NamedTuple):
     part_size: int
     labels: Mapping[str, Tensor] = _NO_LABELS
     fingerprints: Tensor | None = None
+    speakers: Tensor | None = None
 
     def select(self, rows: Tensor | slice) -> Segments:
         """Some of the anchors: a mask ``(n,)`` bool on the host, or a slice."""
@@ -144,6 +146,7 @@ class Segments(NamedTuple):
             lengths=self.lengths[rows],
             labels={name: values[rows] for name, values in self.labels.items()},
             fingerprints=None if self.fingerprints is None else self.fingerprints[rows],
+            speakers=None if self.speakers is None else self.speakers[rows],
         )
 
     def split(self) -> list[Segments]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.ranking.rank import RankedModel, Ranking
 from lightning_mi.reporting.plot_style import (
     BLUE,
@@ -150,7 +151,8 @@ def check_can_plot() -> None:
 
 
 def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
-    """Draw each model's bound and its delta to the best, with bars of two standard errors to either side.
+    """Draw each model's bound and its delta to the best, with bars of two standard errors (more with few
+    groups) to either side.
 
     Args:
         ranking: The ranking, with at least one model.
@@ -197,7 +199,7 @@ def _draw(models: Sequence[RankedModel], by: str) -> Figure:
     left.errorbar(
         [model.score[0] for model in models],
         rows,
-        xerr=[2 * model.score[1] for model in models],
+        xerr=[_factor(model) * model.score[1] for model in models],
         marker="o",
         color=BLUE,
         **style,
@@ -205,7 +207,7 @@ def _draw(models: Sequence[RankedModel], by: str) -> Figure:
     right.errorbar(
         [model.delta_to_best for model in models],
         rows,
-        xerr=[2 * model.delta_to_best_stderr for model in models],
+        xerr=[_factor(model) * model.delta_to_best_stderr for model in models],
         marker="s",
         color=VERMILLION,
         **style,
@@ -254,10 +256,15 @@ def _ceiling(models: Sequence[RankedModel]) -> str:
     return f"at most log K each, which differs: {', '.join(f'{ceiling:.3f}' for ceiling in ceilings)}"
 
 
+def _factor(model: RankedModel) -> float:
+    """Standard errors of an interval: 2, more if the model has few groups."""
+    return significance_factor(next(iter(model.estimates.values())).num_groups)
+
+
 def _notes(models: Sequence[RankedModel]) -> list[str]:
     """Lines below the table that help to read the differences."""
     notes = []
-    level = sum(model.delta_to_best <= 2 * model.delta_to_best_stderr for model in models[1:])
+    level = sum(model.delta_to_best <= _factor(model) * model.delta_to_best_stderr for model in models[1:])
     if level:
         notes.append(f"Models not significantly below the best (less than two standard errors): {level}.")
     if len({model.pairs for model in models}) > 1:

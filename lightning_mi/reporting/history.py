@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.validation.estimates import Key
 
 # Values are kept as whole multiples of this many nats: finer than any error bar, and such an integer takes 2 or 3
 # bytes of a checkpoint, a float 9.
 _RESOLUTION = 1e-4
 _MAX_SUMMARIES = 1024  # some 20 KB of a checkpoint
+_WIDTH = 6  # integers of a summary in a checkpoint, the number of its name included; with few groups one more
+_FEW_GROUPS = 255  # with more, an interval is two standard errors to 1%
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class BoundSummary:
         entropy: H(c), in nats.
         num_clusters: K.
         active_clusters: How many clusters occur.
+        num_groups: Number of groups that the error is over if they are few (255 or less), else ``None``.
 
     Example:
         >>> summary = BoundSummary(bound=1.5, stderr=0.1, entropy=4.0, num_clusters=128, active_clusters=120)
@@ -38,6 +42,14 @@ class BoundSummary:
     entropy: float
     num_clusters: int
     active_clusters: int
+    num_groups: int | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The bound less and plus two standard errors, more with few groups
+        (:func:`lightning_mi.estimator.group_scores.significance_factor`), in nats."""
+        factor = 2.0 if self.num_groups is None else significance_factor(self.num_groups)
+        return self.bound - factor * self.stderr, self.bound + factor * self.stderr
 
     @property
     def ceiling(self) -> float:
@@ -187,23 +199,28 @@ class History:
         """Strings and integers only, for a checkpoint."""
         keys = list(dict.fromkeys(key for validation in self for key in validation.summaries))
         names = list(dict.fromkeys(name for validation in self for name in validation.references))
+        every = [summary for each in self for summary in (*each.summaries.values(), *each.references.values())]
+        width = _WIDTH + any(summary.num_groups is not None for summary in every)
         rows = []
         for validation in self:
             row = [validation.epoch, validation.step, len(validation.summaries)]
             for key, summary in validation.summaries.items():
-                row += [keys.index(key), *_integers(summary)]
+                row += [keys.index(key), *_integers(summary)[: width - 1]]
             for name, summary in validation.references.items():
-                row += [names.index(name), *_integers(summary)]
+                row += [names.index(name), *_integers(summary)[: width - 1]]
             rows.append(row)
-        return {"keys": [list(key) for key in keys], "references": names, "rows": rows}
+        return {"keys": [list(key) for key in keys], "references": names, "rows": rows} | (
+            {"width": width} if width > _WIDTH else {}
+        )
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> History:
         """The history that :meth:`state` was made from."""
         history = History()
         keys: list[Key] = [(layer, gap) for layer, gap in state["keys"]]
+        width = state.get("width", _WIDTH)
         for epoch, step, num_summaries, *values in state["rows"]:
-            parts = [values[start : start + 6] for start in range(0, len(values), 6)]
+            parts = [values[start : start + width] for start in range(0, len(values), width)]
             summaries = {keys[part[0]]: _from_integers(part[1:]) for part in parts[:num_summaries]}
             references = {state["references"][part[0]]: _from_integers(part[1:]) for part in parts[num_summaries:]}
             history._validations.append(Validation(epoch, step, summaries, references))
@@ -228,16 +245,17 @@ def _summary(name: Key | str, estimate: MIEstimate) -> BoundSummary:
     if not all(map(math.isfinite, values)):
         raise ValueError(f"The bound, its error and the entropy of {name!r} must be finite, got {values}.")
     whole = [round(value / _RESOLUTION) for value in values]
-    return _from_integers([*whole, estimate.num_clusters, estimate.active_clusters])
+    num_groups = estimate.num_groups if estimate.num_groups <= _FEW_GROUPS else 0
+    return _from_integers([*whole, estimate.num_clusters, estimate.active_clusters, num_groups])
 
 
 def _integers(summary: BoundSummary) -> list[int]:
     values = (summary.bound, summary.stderr, summary.entropy)
-    return [*(round(value / _RESOLUTION) for value in values), summary.num_clusters, summary.active_clusters]
+    whole = [round(value / _RESOLUTION) for value in values]
+    return [*whole, summary.num_clusters, summary.active_clusters, summary.num_groups or 0]
 
 
 def _from_integers(values: list[int]) -> BoundSummary:
-    bound, stderr, entropy, num_clusters, active_clusters = values
-    return BoundSummary(
-        bound * _RESOLUTION, stderr * _RESOLUTION, entropy * _RESOLUTION, num_clusters, active_clusters
-    )
+    bound, stderr, entropy, num_clusters, active_clusters, *num_groups = values
+    in_nats = bound * _RESOLUTION, stderr * _RESOLUTION, entropy * _RESOLUTION
+    return BoundSummary(*in_nats, num_clusters, active_clusters, sum(num_groups) or None)

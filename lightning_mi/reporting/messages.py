@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_mi.arguments import Arguments
 from lightning_mi.controls.null_control import NullFinding
 from lightning_mi.embedding.trial import Answer
+from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.reporting.metric_names import metric_prefix
 from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, difference
@@ -52,6 +53,7 @@ class Topic(Enum):
     RANDOM_MODEL = auto()
     SKIPPED = auto()
     SLOW = auto()
+    SPEAKERS = auto()
     STATED_RATE = auto()
     TRIAL = auto()
     UNTRAINED = auto()
@@ -183,6 +185,8 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
             "its own, in a call of its own, which takes longer. Switch them off in evaluation, or point `embed=` "
             "at a part of the model that draws none.",
         )
+    if findings.num_speakers is not None:
+        yield _of_speakers(findings.num_speakers)
     wanted, used = arguments.num_clusters, findings.num_clusters
     if wanted is None:
         uses = f"uses {used} clusters for {findings.num_pairs} pairs."
@@ -207,6 +211,21 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
             yield Message(Topic.LEAK if leaks else Topic.NEAR_DUPLICATES, f"finds: {text}", is_warning=leaks)
 
 
+def _of_speakers(number: int) -> Message:
+    """What the groups are, and what the number then speaks of."""
+    text = (
+        f"finds {number} speakers named in the batches and keeps each on one side of the split: the bound and its "
+        "error speak of new speakers. For new utterances of the same speakers return other groups from "
+        "`batch_to_waveforms`."
+    )
+    if number == 1:
+        text = (
+            "finds one speaker named in all batches, so utterances are the groups: the bound and its error speak "
+            "of new utterances of this speaker, not of other speakers. Validate on more speakers."
+        )
+    return Message(Topic.SPEAKERS, text, is_warning=False)
+
+
 def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     """What the number cannot mean for this encoder."""
     layer, primary = findings.primary_layer, findings.primary
@@ -229,8 +248,9 @@ def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         )
     differences = {name: difference(findings.estimates, layer, name) for name in DIFFERENCES}
     zeros = {"bound": (primary.bound, primary.stderr), **differences}
+    factor = significance_factor(primary.num_groups)
     for name, found in zeros.items():
-        if found is not None and found[0] <= 2 * found[1]:
+        if found is not None and found[0] <= factor * found[1]:
             yield Message(
                 Topic.NOTHING_SHARED,
                 f"finds a {name} of {found[0]:.3f} ± {found[1]:.3f} nats, 0 within its error: "

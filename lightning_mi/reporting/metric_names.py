@@ -53,7 +53,8 @@ METRICS = (
     LoggedMetric(
         "mi_bound/gain",
         "nats",
-        "in `fit`, from the second value on: paired difference to the best previous epoch, group by group",
+        "in `fit`, from the second value on: paired difference, group by group, to the mean of the validations "
+        "since the last significant gain",
     ),
     LoggedMetric("mi_bound/gain_stderr", "nats", "its standard error"),
     LoggedMetric(

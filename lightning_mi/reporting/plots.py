@@ -67,14 +67,13 @@ def bound_curve(history: History) -> Figure:
         x, x_label = _positions(history)
         primaries = [validation.primary for validation in history]
         bounds = [each.bound for each in primaries]
-        upper = [each.bound + 2 * each.stderr for each in primaries]
-        lower = [each.bound - 2 * each.stderr for each in primaries]
+        lower, upper = zip(*(each.interval for each in primaries), strict=True)
         marker = marker_for(x)
         axes.plot(x, bounds, color=BLUE, linewidth=2, marker=marker, markersize=4, label="bound", zorder=4)
         if len(x) > 1:
             axes.fill_between(x, lower, upper, color=BLUE, alpha=0.22, linewidth=0, label="± 2 standard errors")
         else:  # a band needs two points
-            error = [2 * primaries[0].stderr]
+            error = [upper[0] - bounds[0]]
             axes.errorbar(
                 x, bounds, error, color=BLUE, linewidth=2, capsize=5, linestyle="", label="± 2 standard errors"
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_mi.estimator import MIEstimate
-from lightning_mi.estimator.group_scores import GroupScores
+from lightning_mi.estimator.group_scores import GroupScores, significance_factor
 from lightning_mi.reporting.history import History
 from lightning_mi.reporting.recurrence import Recurrence
 from lightning_mi.validation.estimates import DIFFERENCES, Key
@@ -24,8 +24,9 @@ class RunState:
         monitored: The last values of what else is monitored, by their logged names.
         input: The input baseline, in nats, measured once.
         null: The null control and its standard error, in nats, measured once.
-        best: The highest bound, in nats.
-        best_scores: Scores of its groups.
+        reference: Scores of groups that a gain is measured from: their means over the validations since the last
+            significant gain. The maximum of equal epochs is too high by luck; a mean is not.
+        reference_epochs: Number of validations in it.
         history: What figures are drawn from.
         validations: Number of validations that have begun, with or without a value.
         num_clusters: K of the first validation with a value; ``None`` before it.
@@ -46,8 +47,8 @@ class RunState:
     monitored: dict[str, float] = field(default_factory=dict)
     input: float | None = None
     null: tuple[float, float] | None = None
-    best: float | None = None
-    best_scores: GroupScores | None = None
+    reference: GroupScores | None = None
+    reference_epochs: int = 0
     history: History = field(default_factory=History)
     validations: int = 0
     num_clusters: int | None = None
@@ -86,8 +87,7 @@ class RunState:
         primary = next(iter(estimates.values()))
         self.last = primary.bound
         self.num_clusters = self.num_clusters or primary.num_clusters
-        if (self.best is None or primary.bound > self.best) and primary.scores is not None:
-            self.best, self.best_scores = primary.bound, primary.scores.compact()
+        self._move_reference(primary)
         if len(self.history) and step < self.history.last.step:
             self.history = History()  # another run's
         references = {_IN_FIGURES.get(name, name): estimate for name, estimate in (controls or {}).items()}
@@ -107,22 +107,40 @@ class RunState:
         self.untrained = None
 
     def gain_of(self, primary: MIEstimate) -> tuple[float, float] | None:
-        """Paired difference to the best bound before and its standard error, in nats; ``None`` before the second
+        """Paired difference to :attr:`reference` and its standard error, in nats; ``None`` before the second
         validation, or if few groups are in both
         (:class:`lightning_mi.reporting.recurrence.Recurrence`)."""
-        return None if self.best_scores is None else _gain(primary, self.best_scores)
+        return None if self.reference is None else _gain(primary, self.reference)
+
+    def _move_reference(self, primary: MIEstimate) -> None:
+        """Start it anew with a significant gain or other data, leave it at a significant loss, else average.
+
+        The first value after a significant gain, which may have been luck, is averaged in whatever it is.
+        """
+        if primary.scores is None:
+            return
+        gain = self.gain_of(primary)
+        if gain is not None and self.reference is not None:
+            least = significance_factor(len(primary.scores.groups)) * gain[1]
+            if gain[0] < -least and self.reference_epochs > 1:
+                return
+            if gain[0] <= least:
+                self.reference_epochs += 1
+                self.reference = self.reference.averaged_with(primary.scores, 1 / self.reference_epochs).compact()
+                return
+        self.reference, self.reference_epochs = primary.scores.compact(), 1
 
     def state(self) -> dict[str, Any]:
         """Numbers, strings and tensors only, less than 100 KiB in a checkpoint."""
-        best = None
-        if self.best_scores is not None:
-            best = {"bound": self.best, **self.best_scores.state()}
+        reference = None
+        if self.reference is not None:
+            reference = {"epochs": self.reference_epochs, **self.reference.state()}
         return {
             "last": self.last,
             "monitored": dict(self.monitored),
             "input": self.input,
             "null": None if self.null is None else list(self.null),
-            "best": best,
+            "reference": reference,
             "history": self.history.state(),
             "validations": self.validations,
             "num_clusters": self.num_clusters,
@@ -135,15 +153,16 @@ class RunState:
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> RunState:
         """The run state that :meth:`state` was made from."""
-        null, best = state.get("null"), state["best"]
+        null = state.get("null")
+        reference = state["reference"] if "reference" in state else state.get("best")  # of development versions
         history = History.from_state(state["history"])
         return RunState(
             last=state["last"],
             monitored=dict(state.get("monitored", {})),
             input=state["input"],
             null=None if null is None else (null[0], null[1]),
-            best=None if best is None else best["bound"],
-            best_scores=None if best is None else GroupScores.from_state(best),
+            reference=None if reference is None else GroupScores.from_state(reference),
+            reference_epochs=0 if reference is None else reference.get("epochs", 1),
             history=history,
             # Development versions counted epochs, one validation each.
             validations=state.get("validations", 1 + history.last.epoch if len(history) else 0),

@@ -51,6 +51,7 @@ C = TypeVar("C")
 _FEWEST_PAIRS = 4  # two to fit on and two to score
 _OF_THE_MODEL = (Kind.LAYER, Kind.ANCHOR_MEAN, Kind.ONE_FRAME)
 _INPUT, _INPUT_STATISTICS = Column(Kind.INPUT), Column(Kind.INPUT_STATISTICS)
+_SPEAKER = Column(Kind.SPEAKER)
 _UTTERANCE, _FINGERPRINT = Column(Kind.UTTERANCE), Column(Kind.FINGERPRINT)
 
 
@@ -188,7 +189,9 @@ class ValidationEpoch:
 
     def _sample(self, batch: Any, loader: int) -> Segments:
         arguments = self._arguments
-        waveforms, rates = read_batch(batch, arguments.layout, arguments.batch_to_waveforms, arguments.sample_rate)
+        waveforms, rates, speakers = read_batch(
+            batch, arguments.layout, arguments.batch_to_waveforms, arguments.sample_rate
+        )
         self.loaders.add(loader)
         self.has_rates |= rates is not None
         samples, lengths, groups = waveforms
@@ -205,11 +208,13 @@ class ValidationEpoch:
         device = waveforms.samples.device
         waveforms = waveforms._replace(samples=where_float64_is(waveforms.samples))
         with torch_defaults():
-            segments = self._cut(waveforms, labels)
+            segments = self._cut(waveforms, labels, speakers)
         return segments._replace(samples=segments.samples.to(device))
 
-    def _cut(self, waveforms: Waveforms, labels: dict[str, Tensor]) -> Segments:
+    def _cut(self, waveforms: Waveforms, labels: dict[str, Tensor], speakers: Tensor | None) -> Segments:
         segments = self._sampler(waveforms)
+        if speakers is not None:
+            segments = segments._replace(speakers=speakers[segments.rows])
         segments = segments._replace(labels={name: values[segments.rows] for name, values in labels.items()})
         self._too_short += segments.too_short
         self._silent += segments.silent
@@ -249,6 +254,8 @@ class ValidationEpoch:
             assert labels.rate is not None
             found = labels_at(segments.labels[labels.name], labels.rate, seconds)
             columns[Column(Kind.LABELS, labels.name)] = found
+        if segments.speakers is not None:
+            columns[_SPEAKER] = segments.speakers
         columns |= self._columns_of_the_input(segments)
         self._pairs.add(segments.keys, segments.priorities, segments.groups, columns)
 
@@ -300,9 +307,12 @@ class ValidationEpoch:
         wanted = held or arguments.num_clusters or default_num_clusters(num_pairs)
         num_clusters = capped_num_clusters(wanted, num_pairs, held is not None)
         new_bound = partial(MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe)
+        # Of utterances: what is a speaker's own would else never be both fitted and scored.
+        labeled = self._estimate_labeled()
+        num_speakers = self._group_by_speaker()
         return Findings(
             estimates=self._estimate_bounds(new_bound),
-            labeled=self._estimate_labeled(),
+            labeled=labeled,
             input_baseline=_control(self._input_failures, partial(self._estimate_input_baseline, new_bound)),
             null=_control(self._null_failures, partial(self._estimate_null, num_clusters)),
             num_clusters=num_clusters,
@@ -313,7 +323,22 @@ class ValidationEpoch:
             is_random=bool(self._forward.is_random),
             draws_in=() if self.answer is None else self.answer.draws_in,
             keys=keys,
+            num_speakers=num_speakers,
         )
+
+    def _group_by_speaker(self) -> int | None:
+        """Make the speakers the groups, if batches name them and there are several; how many, ``None`` if not
+        named for all."""
+        pairs = self._pairs
+        own = set(pairs[_SPEAKER].tolist()) if _SPEAKER in pairs.columns else None
+        everyone = gather(own if len(pairs.keys) else set())
+        named = [speakers for speakers in everyone if speakers is not None]
+        if len(named) < len(everyone):
+            return None
+        num_speakers = len(set().union(*named))
+        if num_speakers > 1 and len(pairs.keys):
+            pairs.groups = pairs[_SPEAKER].clone()
+        return num_speakers
 
     def _synchronize(self) -> Tensor:
         """Leave in the store this process's share of the pairs that all agree on; the keys of all of them."""

@@ -56,6 +56,8 @@ class Findings:
         is_random: Whether the model's embeddings depend on random numbers.
         draws_in: Names of the submodules that draw them, as far as they are known.
         keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
+        num_speakers: Number of speakers if the batches name one for each utterance. If there are several, they
+            are the groups, but for ``labeled``.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -70,6 +72,7 @@ class Findings:
     is_random: bool = False
     draws_in: tuple[str, ...] = ()
     keys: Tensor | None = None
+    num_speakers: int | None = None
 
     @property
     def primary(self) -> MIEstimate:

@@ -20,6 +20,7 @@ class Kind(Enum):
     INPUT = "frames of the input, pooled as the model's: (n, 1 + G, D)"
     INPUT_STATISTICS = "mean and standard deviation of the input's frames: (n, 1 + G, D)"
     UTTERANCE = "hash of the utterance: (n,)"
+    SPEAKER = "speaker that the batch names: (n,)"
     FINGERPRINT = "fingerprint of the utterance: (n, 64)"
 
 

@@ -1,5 +1,7 @@
 """The pieces of the null control; whole runs are in tests/integration/test_null_control.py."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,6 +17,13 @@ from tests.helpers.speech import SAMPLE_RATE, chords, copies
 @pytest.mark.parametrize(("bound", "stderr", "leaks"), [(0.3, 0.01, True), (0.3, 0.2, False), (5e-4, 1e-6, False)])
 def test_a_leak_is_above_three_standard_errors_and_a_thousandth(bound, stderr, leaks):
     assert NullFinding(estimate(bound, stderr), 0, 100).leaks == leaks
+
+
+def test_three_errors_of_few_groups_are_no_leak():
+    """Student's t with 3 degrees of freedom is beyond 9.2 standard errors as often as a normal beyond 3."""
+    few = replace(estimate(0.3, 0.05), num_groups=5)
+    assert not NullFinding(few, 0, 100).leaks
+    assert NullFinding(replace(few, bound=0.5), 0, 100).leaks
 
 
 def test_messages_name_both_metrics_and_the_near_duplicates():

@@ -60,5 +60,8 @@ def test_their_standard_error_is_the_spread_over_draws():
     torch.manual_seed(1)
     found = [contrast(*draw(sharpness=1.0)) for _ in range(400)]
     spread = torch.stack([scores.mean() for scores in found]).std().item()
-    errors = [standard_error((scores - scores.mean()) / len(scores)) for scores in found]
+    errors = [
+        standard_error((scores - scores.mean()) / len(scores), torch.zeros(len(scores), dtype=torch.int64))
+        for scores in found
+    ]
     assert sum(errors) / len(errors) == pytest.approx(spread, rel=0.1)

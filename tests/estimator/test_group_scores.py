@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.group_scores import GroupScores, clustered_stderr
+from lightning_mi.estimator.contrast import contrast
+from lightning_mi.estimator.group_scores import GroupScores, clustered_stderr, significance_factor, standard_error
 from tests.helpers.draws import gaussian
 
 
@@ -69,7 +71,7 @@ def test_scores_of_a_group_add_up():
 
 
 def test_errors_are_the_cluster_robust_ones_of_numpy():
-    """Liang and Zeger's: residuals from the half's mean, added up in each group."""
+    """Liang and Zeger's: residuals from the half's mean, added up in each group; each half has its own number."""
     groups = torch.repeat_interleave(torch.arange(80), torch.randint(1, 6, (80,)))
     x = torch.randn(80, dtype=torch.float64)[groups] + torch.randn(len(groups), dtype=torch.float64)
     middle = int((groups < 40).sum())
@@ -77,21 +79,66 @@ def test_errors_are_the_cluster_robust_ones_of_numpy():
     halves = (np.arange(len(groups)) >= middle).astype(int)
     means = np.array([x.numpy()[halves == half].mean() for half in (0, 1)])
     residuals = np.bincount(groups.numpy(), weights=x.numpy() - means[halves])
-    within = math.sqrt(80 / 79 * np.square(residuals).sum()) / len(groups)
+    in_half = np.arange(80) >= 40
+    squares = sum(40 / 39 * np.square(residuals[in_half == half]).sum() for half in (False, True))
+    within = math.sqrt(squares) / len(groups)
     sizes = np.bincount(halves) / len(groups)
     between = math.sqrt(np.square(sizes).sum() / 2) * abs(means[0] - means[1])
     assert scores.stderr_of_scoring() == pytest.approx(within)
     assert scores.stderr() == pytest.approx(max(within, between))
 
 
+def test_error_of_few_groups_is_right_on_average():
+    """With 2 and 3 groups in the halves the variance is that over draws; 5 / 4 in both is 3 / 4 of it."""
+    halves = torch.tensor([0, 0, 1, 1, 1])
+    x = torch.randn(20_000, 5, dtype=torch.float64)
+    means = torch.stack([x[:, :2].mean(dim=1), x[:, 2:].mean(dim=1)], dim=1)
+    errors = [standard_error(row, halves) for row in (x - means[:, halves]) / 5]
+    assert np.mean(np.square(errors)) == pytest.approx(1 / 5, rel=0.04)
+
+
+def test_a_half_of_one_group_takes_the_variance_of_the_other():
+    influence = torch.tensor([0.0, 0.3, -0.3], dtype=torch.float64)
+    assert standard_error(influence, torch.tensor([0, 1, 1])) == pytest.approx(math.sqrt(3 * 0.18))
+    assert standard_error(influence[:2] * 0, torch.tensor([0, 1])) == 0.0
+
+
+@pytest.mark.parametrize("groups", [1, 3, 4, 5, 6, 7, 10, 23, 200])
+def test_the_factor_is_the_quantile_of_student_t(groups):
+    wanted = scipy.stats.t.ppf(scipy.stats.norm.cdf(2), max(1, groups - 2))
+    assert significance_factor(groups) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_factor_of_many_groups_is_2():
+    assert significance_factor(10**6) == pytest.approx(2, abs=0.003)
+
+
+def test_groups_of_the_contrast_are_pseudo_values_of_leaving_them_out():
+    """A group among few moves the mean of q: leaving it out, by hand."""
+    groups = torch.tensor([4] * 30 + [2] * 50 + [7] * 40)
+    q = (2 * torch.randn(3, 5)[[0] * 30 + [1] * 50 + [2] * 40] + torch.randn(120, 5)).double().softmax(dim=1)
+    classes = torch.multinomial(q, 1)[:, 0]
+    whole = contrast(q, classes).mean()
+    found = GroupScores.of_rows(groups, contrast(q, classes, groups), middle=120)
+    pseudo = []
+    for name in found.groups:
+        rest = groups != name
+        pseudo.append(120 * whole - rest.sum() * contrast(q[rest], classes[rest]).mean())
+    pseudo = torch.stack(pseudo)
+    assert found.totals.sum() / 120 == pytest.approx(float(whole))
+    expected = pseudo - pseudo.sum() / 120 * found.counts
+    torch.testing.assert_close(found.totals - whole * found.counts, expected)
+
+
 def test_error_of_independent_rows_is_that_of_a_mean():
     x = torch.randn(1000, dtype=torch.float64)
     influence = (x - x.mean()) / 1000
     same = torch.zeros(2, dtype=torch.float64)
-    error = clustered_stderr(influence, same, torch.tensor([500.0, 500.0], dtype=torch.float64))
-    assert error == pytest.approx(float(x.std() / math.sqrt(1000)))
+    halves = torch.arange(1000) % 2
+    error = clustered_stderr(influence, halves, same, torch.tensor([500.0, 500.0], dtype=torch.float64))
+    assert error == pytest.approx(float(x.std() / math.sqrt(1000)), rel=1e-3)
     apart = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    assert clustered_stderr(influence, apart, torch.tensor([500.0, 500.0]).double()) == pytest.approx(0.5)
+    assert clustered_stderr(influence, halves, apart, torch.tensor([500.0, 500.0]).double()) == pytest.approx(0.5)
 
 
 def test_compact_scores_of_a_large_validation_set_give_nearly_the_same_gain():

@@ -114,8 +114,8 @@ def test_other_settings_start_controls_and_gain_anew(tmp_path):
     with pytest.warns(UserWarning, match="start anew"):
         other.load_state_dict(saved)
     run = other.state_dict()["run"]
-    assert saved["run"]["best"] is not None
-    assert [run[name] for name in ("input", "null", "best", "num_clusters")] == [None] * 4
+    assert saved["run"]["reference"] is not None
+    assert [run[name] for name in ("input", "null", "reference", "num_clusters")] == [None] * 4
     assert run["history"] == saved["run"]["history"]
     assert run["validations"] == saved["run"]["validations"]
 

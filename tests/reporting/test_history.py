@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -180,3 +181,13 @@ def test_bad_arguments_say_what_to_change():
     made = history(2)
     with pytest.raises(ValueError, match="`step` must not fall, got 5 after 200"):
         made.append(2, 5, {KEY: estimate(1.0)})
+
+
+def test_an_interval_of_few_groups_is_wider_and_survives_a_checkpoint():
+    made = History()
+    for epoch, groups in enumerate((5, 300)):
+        made.append(epoch, epoch, {("a", "near"): replace(estimate(1.0), stderr=0.1, num_groups=groups)})
+    few, many = (each.primary for each in History.from_state(made.state()))
+    assert few.interval == pytest.approx((1 - 0.3307, 1 + 0.3307), abs=1e-4)
+    assert many.interval == pytest.approx((0.8, 1.2))
+    assert [few, many] == [each.primary for each in made]

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -116,3 +117,10 @@ def test_a_bound_and_a_difference_of_0_are_told_once_each():
         told = list(messages_of(findings(estimates=estimates), Arguments(num_clusters=8)))
         assert len(told) == len(said)
         assert all(message.text.startswith(start) for message, start in zip(told, said, strict=True))
+
+
+@pytest.mark.parametrize(("groups", "told"), [(5, True), (2000, False)])
+def test_two_and_a_half_errors_of_few_groups_are_0_within_the_error(groups, told):
+    found = {("output", "near"): replace(estimate(0.025, 0.01), num_groups=groups)}
+    texts = [message.text for message in messages_of(findings(estimates=found), Arguments())]
+    assert any("0 within its error" in text for text in texts) == told

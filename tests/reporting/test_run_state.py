@@ -3,7 +3,8 @@ import io
 import pytest
 import torch
 
-from lightning_mi import mi_bound
+from lightning_mi import MIEstimate, mi_bound
+from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.reporting.run_state import RunState
 
 KEY = ("encoder", "near")
@@ -31,19 +32,68 @@ def test_state_of_a_large_validation_set_is_small_and_gives_the_same_gain():
     assert size < 100 * 1024
     other = estimate(20_000, seed=7)
     assert loaded.gain_of(other) == state.gain_of(other)
-    assert (loaded.last, loaded.best, loaded.input, loaded.null) == (state.last, state.best, 0.3, (0.001, 0.002))
+    assert (loaded.last, loaded.input, loaded.null) == (state.last, 0.3, (0.001, 0.002))
+    assert loaded.reference_epochs == state.reference_epochs > 0
     assert list(loaded.history) == list(state.history)
 
 
-def test_gain_is_over_the_best_so_far_and_not_over_the_last():
-    first, second, third = (estimate(seed=seed) for seed in range(3))
-    best = max((first, second), key=float)
+def scored(mean, num=400, noise=0.2, groups=None):
+    """An estimate whose pairs score ``mean`` and a little else at every validation."""
+    groups = torch.arange(num) if groups is None else groups
+    scores = GroupScores.of_rows(groups, mean + noise * torch.randn(num), num // 2)
+    bound = float(scores.totals.sum() / num)
+    return MIEstimate(bound, scores.stderr(), 3.0, 3.0 - bound, 3.0, 8, 8, num, num, scores)
+
+
+def updated(*estimates):
     state = RunState()
-    assert state.gain_of(first) is None
-    state.update(0, 10, {KEY: first})
-    state.update(1, 20, {KEY: second})
-    assert state.gain_of(third) == pytest.approx(third.gain_over(best), abs=1e-5)
+    for epoch, each in enumerate(estimates):
+        state.update(epoch, 10 * epoch, {KEY: each})
+    return state
+
+
+def test_gain_is_over_the_mean_since_the_last_significant_gain():
+    low, first, second, third = scored(0.5), *(scored(1.0) for _ in range(3))
+    state = RunState()
+    assert state.gain_of(low) is None
+    state = updated(low, first, second)
+    mean = (float(first) + float(second)) / 2
+    assert state.reference_epochs == 2
+    assert state.gain_of(third)[0] == pytest.approx(float(third) - mean, abs=1e-6)
     assert state.last == second.bound
+
+
+def test_a_significant_loss_does_not_lower_the_reference():
+    state = updated(scored(1.0), scored(1.0), scored(0.2), scored(0.2))
+    assert state.reference_epochs == 2
+    assert state.gain_of(scored(0.6))[0] == pytest.approx(-0.4, abs=0.05)
+
+
+def test_few_false_alarms_on_a_plateau_and_no_pull_below_0():
+    """The maximum of 50 equal epochs is above their mean: against it a quarter of them read as worse."""
+    alarms, gains = 0, []
+    for _ in range(8):
+        state = RunState()
+        for epoch in range(50):
+            found = scored(1.0)
+            gain = state.gain_of(found)
+            if gain is not None:
+                alarms += gain[0] < -2 * gain[1]
+                gains.append(gain[0] / gain[1])
+            state.update(epoch, epoch, {KEY: found})
+    assert alarms / len(gains) < 0.05
+    assert abs(sum(gains) / len(gains)) < 0.35
+
+
+def test_pairs_that_are_lost_in_one_epoch_stay_in_the_reference():
+    state = updated(scored(1.0), scored(1.0, num=390), scored(1.0))
+    assert (state.reference_epochs, len(state.reference.groups)) == (3, 400)
+
+
+def test_other_data_start_the_reference_anew():
+    state = updated(scored(1.0), scored(1.0), scored(0.2, groups=torch.arange(400) + 10_000))
+    assert state.reference_epochs == 1
+    assert state.reference.groups.min() == 10_000
 
 
 def test_no_gain_over_other_utterances():
