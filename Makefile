@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow matrix lint reference encoders clean
+.PHONY: demo test slow matrix lint reference encoders clients clients-nemo clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/train.py figure=mi_bound.png
@@ -50,6 +50,26 @@ $(ENCODERS)/.installed: pyproject.toml constraints.txt examples/public_encoders/
 	cd $(@D) && apt-get download $$(grep -v '^#' $(CURDIR)/$<) && for package in *.deb; do dpkg -x $$package .; done
 	@touch $@
 
+# Models and batches of other libraries, the callback's value beside that by hand: two environments, some minutes each.
+clients: .venv-clients/.installed
+	.venv-clients/bin/python -m lightning_mi.examples.clients.run
+
+clients-nemo: .venv-clients-nemo/.installed
+	.venv-clients-nemo/bin/python -m lightning_mi.examples.clients.run --only nemo_toolkit
+
+.venv-clients/.installed: pyproject.toml constraints.txt examples/clients/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet -e ".[examples]" -c constraints.txt
+	$(@D)/bin/python -m pip install --quiet --no-deps -r examples/clients/requirements.txt
+	@touch $@
+
+.venv-clients-nemo/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet -e ".[examples]" "nemo_toolkit[asr]==3.0.0"
+	@touch $@
+
 # Everything that the project needs, in the versions that are known to work together.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"lightning-mi needs Python 3.10 or later, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12") if v < (3, 10) else None'
@@ -59,4 +79,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) $(ENCODERS) .cache runs mi_bound.png
+	rm -rf $(VENV) $(ENCODERS) .venv-clients .venv-clients-nemo .cache runs mi_bound.png

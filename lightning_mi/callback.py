@@ -25,6 +25,7 @@ from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
 from lightning_mi.estimator.registry import ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError, explained
 from lightning_mi.inputs.channels import Channels
+from lightning_mi.inputs.rates import stated_rate
 from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.presets import PresetName
 from lightning_mi.reporting.history import History
@@ -38,6 +39,8 @@ from lightning_mi.reporting.messages import (
     of_loaders,
     of_the_trial,
     other_rate,
+    slow,
+    stated_other_rate,
 )
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
 from lightning_mi.reporting.recurrence import LastPairs
@@ -253,6 +256,7 @@ class MIBoundCallback(Callback):
         self._layer_names: tuple[str, ...] = ()
         self._answer: Answer | None = None
         self._step_input: StepInput | None = None
+        self._stated_rate: float | None = None
         self._figures = FigureLogger(arguments.log_name)
         self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
 
@@ -308,6 +312,7 @@ class MIBoundCallback(Callback):
                 f'ckpt_path="best" may restore another model. Import Trainer and callbacks from {package}.'
             )
             self._messenger.tell(Message(Topic.MIXED_PACKAGES, text))
+        self._stated_rate = stated_rate(pl_module, getattr(trainer, "datamodule", None))
         if not overrides(pl_module, "configure_model"):  # else there may be no layers yet
             self._find_encoder(pl_module)
         if stage == "fit" and not (trainer.limit_val_batches and overrides(pl_module, "validation_step")):
@@ -444,6 +449,8 @@ class MIBoundCallback(Callback):
                 self._step_input = StepInput(self._find_encoder(pl_module), pl_module, epoch.waveforms)
         for rate in sorted(epoch.rates):
             self._messenger.tell(other_rate(rate, self.arguments))
+        if epoch.waveforms is not None and not epoch.has_rates:
+            self._messenger.tell_all(stated_other_rate(self._stated_rate, self.arguments))
 
     def _add_batch(self, trainer: Trainer) -> None:
         epoch = self._epoch
@@ -490,6 +497,7 @@ class MIBoundCallback(Callback):
         values = metrics_of(findings, len(self.sampler.gaps) > 1, self.arguments.layers is not None)
         values |= self._update_state(trainer, pl_module, findings)
         values["seconds"] = max(gather(epoch.seconds))
+        self._messenger.tell_all(slow(values["seconds"], self.arguments, findings))
         self.estimates = findings.estimates
         # All processes log the same values: their maximum is each of them, to the last bit.
         named = {f"{self._prefix}/{name}": _number(value, pl_module) for name, value in values.items()}

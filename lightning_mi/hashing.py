@@ -106,13 +106,15 @@ def content_hash(x: Tensor, lengths: Tensor) -> Tensor:
     """
     num_rows, num_values = x.shape
     lengths = lengths.to(x.device)
-    positions = torch.arange(num_values, device=x.device)
-    weights = mix(positions, seed=1) | 1
     total = torch.zeros(num_rows, dtype=torch.int64, device=x.device)
-    rows = max(1, _SAMPLES_AT_ONCE // max(1, num_values))
-    for start in range(0, num_rows, rows):
-        part = slice(start, start + rows)
-        bits = x[part].to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
-        bits = torch.where(positions < lengths[part, None], bits, 0)
-        total[part] = (bits * weights).sum(dim=1)
+    # In blocks of columns, of the rows that reach so far: one long row costs what it is long, not what it pads.
+    columns = max(1, _SAMPLES_AT_ONCE // max(1, num_rows))
+    for start in range(0, min(num_values, int(lengths.max())) if num_rows else 0, columns):
+        rows = (lengths > start).nonzero()[:, 0]
+        block = x[:, start : start + columns]
+        block = block if len(rows) == num_rows else block[rows]
+        positions = torch.arange(start, start + block.shape[1], device=x.device)
+        bits = block.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
+        bits = torch.where(positions < lengths[rows, None], bits, 0)
+        total[rows] += (bits * (mix(positions, seed=1) | 1)).sum(dim=1)
     return mix(total + mix(lengths, seed=2))

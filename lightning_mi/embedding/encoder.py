@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,6 +53,13 @@ class Encoder:
     def layer_names(self) -> tuple[str, ...]:
         """Names of the embeddings that :meth:`__call__` returns, in this order."""
         return tuple(name for name, _ in self.layers) or (OUTPUT,)
+
+    def without_masks(self) -> Encoder:
+        """The same, with masks off that its signature asks for by default, if there are any."""
+        if self.unmasked is None:
+            return self
+        call, name = self.unmasked
+        return replace(self, call=call, name=name)
 
     def __call__(self, waveforms: Tensor, forward: Forward | None = None) -> dict[str, Tensor]:
         """Encode ``(B, T)`` or ``(B, 1, T)`` waveforms, or feature sequences as the batch has them.

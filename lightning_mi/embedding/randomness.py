@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 Generator = Any  # of torch, numpy or python
 
@@ -75,6 +76,36 @@ def drawn_from(generators: Iterable[Generator]) -> Callable[[], bool]:
     """
     before = [(generator, _state(generator)) for generator in generators]
     return lambda: not all(_same(_state(generator), state) for generator, state in before)
+
+
+@contextmanager
+def draws_of(module: nn.Module, generators: Sequence[Generator]) -> Iterator[list[str]]:
+    """The names of the innermost submodules that draw from the generators in the body, one for each draw."""
+    found: list[str] = []
+    open_calls: list[tuple[Callable[[], bool], int]] = []
+
+    def before(called: nn.Module, args: Any) -> None:
+        open_calls.append((drawn_from(generators), len(found)))
+
+    def after(name: str) -> Callable[..., None]:
+        def hook(called: nn.Module, args: Any, output: Any) -> None:
+            has_drawn, known = open_calls.pop()
+            if len(found) == known and has_drawn():
+                found.append(name)
+
+        return hook
+
+    handles = []
+    for name, submodule in module.named_modules():
+        if isinstance(submodule, torch.jit.ScriptModule):
+            continue  # it takes no hooks
+        handles.append(submodule.register_forward_pre_hook(before))
+        handles.append(submodule.register_forward_hook(after(name or "forward")))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def is_generator(value: Any) -> bool:

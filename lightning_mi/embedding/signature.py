@@ -33,7 +33,7 @@ _INPUTS = (
     "features",
     "x",
 )
-_LENGTHS = re.compile(r"(^|_)(len|lens|length|lengths)$")
+_LENGTHS = re.compile(r"(len|lens|length|lengths)$")  # ESPnet's `ilens`, too
 _RELATIVE_LENGTHS = ("wav_len", "wav_lens")  # SpeechBrain's: 1 for the longest of the batch
 _MASKING = (
     "mask",

@@ -21,7 +21,7 @@ from lightning_mi.embedding.encoder import Encoder
 from lightning_mi.embedding.isolation import isolated
 from lightning_mi.embedding.lightning_packages import is_lightning_module, is_sharded
 from lightning_mi.embedding.outputs import copied
-from lightning_mi.embedding.trial import Answer, ask, unmasked
+from lightning_mi.embedding.trial import Answer, ask
 from lightning_mi.failures import Failures
 from lightning_mi.hashing import mix
 from lightning_mi.inputs.layout import Layout
@@ -102,7 +102,7 @@ class StrategyForward:
         if segments is not None:
             self._segment_shape = segments.samples.shape[2:]
         if self.in_lockstep:
-            encoder = unmasked(encoder)
+            encoder = encoder.without_masks()
             if segments is None or len(segments.samples) == 0:
                 self.run(encoder, self._placeholder(failures), self._seed)
             else:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_mi.estimator.lda import discriminant, moments
+from lightning_mi.estimator.linalg import row_space
 from lightning_mi.estimator.linear_probe import LinearProbe, fit_probe
 from lightning_mi.estimator.scaling import RobustScaler
 
@@ -76,14 +77,18 @@ def fit_feature_probe(
     plain = fit_probe(z, targets, num_classes, num_train)
     scaler = plain.scaler
     x = scaler.squash(z)
-    known = moments(x[:num_train], targets[:num_train], num_classes).statistics()
+    basis = row_space(x[:num_train])
+    train = x[:num_train] if basis is None else x[:num_train] @ basis
+    known = moments(train, targets[:num_train], num_classes, x.shape[1]).statistics()
     principal = torch.linalg.eigh(known.covariance.double())[1].flip(1)[:, :_LEADING].float()
     directions = principal
-    if x.shape[1] > _LEADING:
+    if train.shape[1] > _LEADING:
         directions = torch.cat([principal, discriminant(known, _SHRINKAGE).directions[:, :_LEADING]], dim=1)
     variance = ((known.covariance @ directions) * directions).sum(dim=0)
     directions = directions / variance.clamp(min=1e-12).sqrt()
     offset = known.mean @ directions
+    if basis is not None:
+        directions = basis @ directions
     features = _features(x, directions, offset, expand)
     rich = fit_probe(features, targets, num_classes, num_train)
     return FeatureProbe(rich, directions, offset, scaler, expand) if rich.loss < plain.loss else plain

@@ -30,16 +30,20 @@ class Moments:
         gram: ``(D, D)`` float64, sum of the outer products of the rows.
         sums: ``(K, D)`` float64, sum of the rows of each class.
         counts: ``(K,)`` float64, number of rows of each class.
+        num_dims: Number of dimensions over which a variance is averaged: D, unless the rows are coordinates in a
+            space of fewer, in which all lie (:func:`lightning_mi.estimator.linalg.row_space`).
         dtype: Data type of the rows.
     """
 
     gram: Tensor
     sums: Tensor
     counts: Tensor
+    num_dims: int
     dtype: torch.dtype = torch.float32
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.gram + other.gram, self.sums + other.sums, self.counts + other.counts, self.dtype)
+        sums, counts = self.sums + other.sums, self.counts + other.counts
+        return Moments(self.gram + other.gram, sums, counts, self.num_dims, self.dtype)
 
     def statistics(self) -> ClassStatistics:
         """Means and covariance. They are differences of large sums, hence float64 until here."""
@@ -47,8 +51,10 @@ class Moments:
         mean = self.sums.sum(dim=0) / num_rows
         means = torch.where(self.counts[:, None] > 0, self.sums / self.counts[:, None] - mean, 0)
         counts = self.counts + _PSEUDO_ROWS
+        covariance = (self.gram / num_rows).addr_(mean, mean, alpha=-1).to(self.dtype)
         return ClassStatistics(
-            covariance=(self.gram / num_rows).addr_(mean, mean, alpha=-1).to(self.dtype),
+            covariance=covariance,
+            variance=covariance.diagonal().sum() / self.num_dims,
             mean=mean.to(self.dtype),
             means=means.to(self.dtype),
             shares=(self.counts / num_rows).to(self.dtype),
@@ -62,6 +68,7 @@ class ClassStatistics:
 
     Attributes:
         covariance: ``(D, D)``, covariance of all rows.
+        variance: Mean variance of the dimensions, a 0-d tensor.
         mean: ``(D,)``, mean of all rows.
         means: ``(K, D)``, class means less ``mean``; zero for a class without rows.
         shares: ``(K,)``, shares of the classes in the rows.
@@ -69,6 +76,7 @@ class ClassStatistics:
     """
 
     covariance: Tensor
+    variance: Tensor
     mean: Tensor
     means: Tensor
     shares: Tensor
@@ -106,16 +114,18 @@ class Discriminant:
         return LinearMap(weight, self.log_prior - (weight.T * means).sum(dim=1) / 2)
 
 
-def moments(x: Tensor, targets: Tensor, num_classes: int) -> Moments:
-    """The :class:`Moments` of ``x`` ``(N, D)`` with ``targets`` ``(N,)`` int64 below ``num_classes``."""
+def moments(x: Tensor, targets: Tensor, num_classes: int, num_dims: int | None = None) -> Moments:
+    """The :class:`Moments` of ``x`` ``(N, D)`` with ``targets`` ``(N,)`` int64 below ``num_classes``. ``num_dims``
+    is D if it is ``None``."""
     counts = torch.bincount(targets, minlength=num_classes).double()
-    return Moments(gram(x), sums_by_class(x, targets, num_classes).double(), counts, x.dtype)
+    sums = sums_by_class(x, targets, num_classes).double()
+    return Moments(gram(x), sums, counts, num_dims or x.shape[1], x.dtype)
 
 
 def discriminant(statistics: ClassStatistics, shrinkage: float) -> Discriminant:
     """The canonical directions of the classes (at most K - 1), with the covariance shrunk by ``shrinkage``.
 
-    With T the covariance of all rows, B that of the class means, t the mean of T's diagonal and s the shrinkage,
+    With T the covariance of all rows, B that of the class means, t the mean variance and s the shrinkage,
     the directions solve  (1-s) B v = rho^2 ((1-s) T + s t I) v.
 
     Source:
@@ -123,7 +133,7 @@ def discriminant(statistics: ClassStatistics, shrinkage: float) -> Discriminant:
         discriminant analysis", Annals of Statistics 1995.
     """
     shrunk = statistics.covariance * (1 - shrinkage)
-    shrunk.diagonal().add_(shrinkage * statistics.covariance.diagonal().mean().clamp(min=1e-12))
+    shrunk.diagonal().add_(shrinkage * statistics.variance.clamp(min=1e-12))
     root = torch.linalg.cholesky_ex(shrunk).L
     whitened = torch.linalg.solve_triangular(root, statistics.means.T, upper=False)  # (D, K)
     between = whitened * ((1 - shrinkage) * statistics.shares).sqrt()

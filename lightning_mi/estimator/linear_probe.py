@@ -17,6 +17,7 @@ from lightning_mi.estimator.lda import (
     fit_temperature,
     moments,
 )
+from lightning_mi.estimator.linalg import row_space
 from lightning_mi.estimator.linear import LinearMap
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 from lightning_mi.estimator.softmax_regression import lbfgs
@@ -105,13 +106,18 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_train: int) -> L
     """
     scaler = fit_scaler(z)
     x = scaler.squash(z).to(_working_dtype(z))
+    # The class means and the covariance, hence all directions, lie in the space of the rows.
+    basis = row_space(x)
+    if basis is not None:
+        x = x @ basis
     train, train_targets = x[:num_train], targets[:num_train]
     validation, validation_targets = x[num_train:], targets[num_train:]
-    train_moments = moments(train, train_targets, num_classes)
-    all_moments = train_moments + moments(validation, validation_targets, num_classes)
+    num_dims = z.shape[1]
+    train_moments = moments(train, train_targets, num_classes, num_dims)
+    all_moments = train_moments + moments(validation, validation_targets, num_classes, num_dims)
     if not 0 < num_train < x.shape[0]:
         log_prior = all_moments.statistics().log_prior
-        marginal = LinearMap(x.new_zeros(x.shape[1], num_classes), log_prior)
+        marginal = LinearMap(x.new_zeros(num_dims, num_classes), log_prior)
         return LinearProbe(marginal, x.new_full((), 0.5), log_prior, scaler, 1.0, steps=0, loss=torch.inf)
 
     train_statistics = train_moments.statistics()
@@ -134,7 +140,7 @@ def fit_probe(z: Tensor, targets: Tensor, num_classes: int, num_train: int) -> L
     path = _refine(model, settings, x, targets) if steps else iter([settings.start(model)])
     linear = list(islice(path, steps + 1))[-1]  # the path is shorter if it has converged
     weight = model.directions @ linear.weight
-    linear = LinearMap(weight, linear.bias - model.offset @ linear.weight)
+    linear = LinearMap(weight if basis is None else basis @ weight, linear.bias - model.offset @ linear.weight)
     return LinearProbe(
         linear, settings.marginal_weight, model.log_prior, scaler, settings.shrinkage, steps, chosen.loss - gain
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_mi.estimator.kmeans import cluster, search
-from lightning_mi.estimator.linalg import gram
+from lightning_mi.estimator.linalg import gram, row_space
 from lightning_mi.estimator.scaling import RobustScaler, fit_scaler
 
 _SHRINKAGE = 0.1
@@ -38,7 +38,7 @@ class Whitening:
     """A map to uncorrelated coordinates of (nearly) equal variance.
 
     Attributes:
-        directions: ``(D, D)`` float32.
+        directions: ``(D, R)`` float32; R is D, unless there are far more dimensions than rows.
         scaler: The scaling that is applied first.
     """
 
@@ -46,7 +46,7 @@ class Whitening:
     scaler: RobustScaler
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The coordinates ``(N, D)`` float32 of ``x`` ``(N, D)``."""
+        """The coordinates ``(N, R)`` float32 of ``x`` ``(N, D)``."""
         return self.scaler.squash(x) @ self.directions
 
 
@@ -55,7 +55,9 @@ def fit_whitening(x: Tensor) -> Whitening:
 
     The covariance is shrunk by a tenth toward a multiple of the identity, so that directions of almost no variance
     stay small. With its Cholesky factor L the coordinates are ``x @ L^-T``. These are the principal coordinates at
-    unit variance up to a rotation, which leaves distances unchanged and would take most of the time.
+    unit variance up to a rotation, which leaves distances unchanged and would take most of the time. If there are
+    far more dimensions than rows, the coordinates are those in the space of the rows; what is left out of another
+    row is as far from each of them.
 
     Example:
         >>> import torch
@@ -64,10 +66,14 @@ def fit_whitening(x: Tensor) -> Whitening:
         [1.0, 1.0]
     """
     scaler = fit_scaler(x)
-    root = shrunk_root(scaler.squash(x), _SHRINKAGE)
-    identity = torch.eye(x.shape[1], dtype=root.dtype, device=x.device)
+    rows = scaler.squash(x)
+    basis = row_space(rows)
+    if basis is not None:
+        rows = rows @ basis
+    root = shrunk_root(rows, _SHRINKAGE, x.shape[1])
+    identity = torch.eye(rows.shape[1], dtype=root.dtype, device=x.device)
     directions = torch.linalg.solve_triangular(root.T, identity, upper=True).float()
-    return Whitening(directions, scaler)
+    return Whitening(directions if basis is None else basis @ directions, scaler)
 
 
 def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[ProjectedQuantizer, Tensor]:
@@ -93,11 +99,11 @@ def fit_whitened(x: Tensor, num_clusters: int, seed: int = 0) -> tuple[Projected
     return ProjectedQuantizer(centroids, whitening.directions, whitening.scaler), member_of
 
 
-def shrunk_root(x: Tensor, shrinkage: float) -> Tensor:
-    """Cholesky factor ``(D, D)`` float64 of the covariance of the rows of ``x`` ``(N, D)`` float32, shrunk toward
-    the multiple of the identity that has the same trace."""
+def shrunk_root(x: Tensor, shrinkage: float, num_dims: int) -> Tensor:
+    """Cholesky factor ``(R, R)`` float64 of the covariance of the rows of ``x`` ``(N, R)`` float32, shrunk toward
+    the multiple of the identity in ``num_dims`` dimensions that has the same trace."""
     mean = x.mean(dim=0, dtype=torch.float64)
     total = (gram(x) / x.shape[0]).addr_(mean, mean, alpha=-1)
-    size = total.diagonal().mean().clamp(min=1e-12)
+    size = (total.diagonal().sum() / num_dims).clamp(min=1e-12)
     total.mul_(1 - shrinkage).diagonal().add_(shrinkage * size)
     return torch.linalg.cholesky_ex(total).L

@@ -255,6 +255,7 @@ def _choose(batch: Any, parts: Sequence[Leaf], layout: Layout) -> Tensor:
     if len(candidates) == 1:
         return candidates[0].value
     advice = next((text for leaf in parts if (text := _advice(leaf.value, layout, f"batch{leaf.path}"))), "")
+    advice = advice or _advice_on_rows(parts, layout)
     is_other_data = not candidates and not any(_is_long(leaf.value) for leaf in parts)
     raise (NoUtterancesError if is_other_data else UnknownStructureError)(
         f"Cannot tell which part of the validation batch holds the {layout.what}: expected one floating-point "
@@ -282,6 +283,19 @@ def _advice(value: Any, layout: Layout, path: str) -> str:
     if layout.time_dim is not None and WAVEFORMS.fits(value) and value.shape[-1] >= SHORTEST_WAVEFORM:
         return " For waveforms leave `time_dim` at None."
     return ""
+
+
+def _advice_on_rows(parts: Sequence[Leaf], layout: Layout) -> str:
+    """What to change if the rows of a list have several channels."""
+    rows = [leaf.value for leaf in parts if isinstance(leaf.value, Tensor) and leaf.value.is_floating_point()]
+    shapes = {(row.ndim, min(row.shape)) for row in rows if row.ndim == 2 and max(row.shape) >= SHORTEST_WAVEFORM}
+    if layout.time_dim is not None or len(rows) < 2 or len(shapes) != 1:
+        return ""
+    ((_, channels),) = shapes
+    if not 1 < channels <= _MOST_CHANNELS:
+        return ""
+    dim = rows[0].shape.index(channels)
+    return f" The rows have {channels} channels: mix each, `row.mean({dim})`, before they are collated."
 
 
 def _is_long(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,33 @@ _USUAL = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 9
 _LOWEST, _HIGHEST = 1000, 400_000  # Hz; a number beyond is something else, whatever its name
 _ONE_WORD = ("sr", "fs", "samplerate", "samplerates", "samplingrate", "samplingrates")
 _OF_BEFORE = ("orig", "original", "native", "old", "target", "new")
+_STATED = ("sample_rate", "sampling_rate", "samplerate", "sr")
 _LARGEST_KERNEL = 2000  # filters of the resampler
+
+
+def stated_rate(*holders: object) -> float | None:
+    """The sampling rate in Hz that a LightningModule or LightningDataModule states: a number of such a name among
+    its hyper-parameters or its attributes; ``None`` if there is none.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> stated_rate(None, SimpleNamespace(hparams={"sample_rate": 8000}))
+        8000.0
+    """
+    for holder in holders:
+        hparams = getattr(holder, "hparams", None)
+        named = [dict(hparams)] if isinstance(hparams, Mapping) else []
+        named.append({name: getattr(holder, name, None) for name in _STATED})
+        for values in named:
+            for name in _STATED:
+                value = values.get(name)
+                if (
+                    isinstance(value, (int, float))
+                    and not isinstance(value, bool)
+                    and _LOWEST <= value <= _HIGHEST
+                ):
+                    return float(value)
+    return None
 
 
 def rates_in_batch(samples: Tensor, leaves: Sequence[Leaf]) -> Tensor | None:

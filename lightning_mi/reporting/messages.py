@@ -18,6 +18,7 @@ from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, di
 
 _FEW_FRAMES = 2
 _NAMES_SHOWN = 3
+_LONG_SECONDS = 60
 _NO_BOUND = (
     "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained "
     "one check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
@@ -51,7 +52,9 @@ class Topic(Enum):
     OTHER_SETTINGS = auto()
     RANDOM_MODEL = auto()
     SKIPPED = auto()
+    SLOW = auto()
     SPEAKERS = auto()
+    STATED_RATE = auto()
     TRIAL = auto()
     UNTRAINED = auto()
 
@@ -110,6 +113,28 @@ def other_rate(rate: float, arguments: Arguments) -> Message:
         text += "`batch_to_waveforms` returns must have. If it does not resample, pass "
         text += f"`sample_rate={rate:g}`."
     return Message(Topic.OTHER_RATE, text, subject=f"{rate:g}")
+
+
+def stated_other_rate(rate: float | None, arguments: Arguments) -> Iterator[Message]:
+    """That the module or the data module states another ``rate``, in Hz, than the argument, if it states any."""
+    is_other = rate is not None and rate != arguments.sample_rate
+    if is_other and arguments.time_dim is None and arguments.batch_to_waveforms is None:
+        text = (
+            f"takes the waveforms to be sampled at `sample_rate={arguments.sample_rate:g}` Hz, while the module "
+            f"or the data module states {rate:g} Hz. If the batches are sampled so, pass `sample_rate={rate:g}`."
+        )
+        yield Message(Topic.STATED_RATE, text)
+
+
+def slow(seconds: float, arguments: Arguments, findings: Findings) -> Iterator[Message]:
+    """That a validation took long."""
+    if seconds > _LONG_SECONDS:
+        layers = len({layer for layer, _ in findings.estimates})
+        text = (
+            f"took {seconds:.0f} s of this validation, for {findings.num_pairs} pairs and {layers} layer(s). To "
+            "shorten it name fewer `layers` or distances, lower `max_pairs`, or raise `every_n_epochs`."
+        )
+        yield Message(Topic.SLOW, text, is_warning=False)
 
 
 def of_loaders(read: Set[int], left_out: Set[int]) -> Iterator[Message]:

@@ -43,6 +43,7 @@ from lightning_mi.validation.estimates import (
     labeled_metric,
     pair_metric,
 )
+from lightning_mi.validation.memory import check_memory, free_memory
 from lightning_mi.validation.pair_store import Column, Kind, PairStore
 
 C = TypeVar("C")
@@ -74,6 +75,7 @@ class ValidationEpoch:
         failures: Failures of this process to read, encode or store segments.
         seconds: Time spent in :meth:`timed`.
         rates: Sampling rates in Hz that batches gave and that are not ``sample_rate``.
+        has_rates: Whether a batch gave any sampling rate.
         loaders: Numbers of the dataloaders whose batches held utterances.
         waveforms: What was read from the batch in hand; ``None`` before it was read and after it was encoded.
     """
@@ -94,6 +96,7 @@ class ValidationEpoch:
         self.failures = Failures()
         self.seconds = 0.0
         self.rates: set[float] = set()
+        self.has_rates = False
         self.loaders: set[int] = set()
         self.waveforms: Tensor | None = None
         self._without_utterances: dict[int, NoUtterancesError] = {}
@@ -190,6 +193,7 @@ class ValidationEpoch:
             batch, arguments.layout, arguments.batch_to_waveforms, arguments.sample_rate
         )
         self.loaders.add(loader)
+        self.has_rates |= rates is not None
         samples, lengths, groups = waveforms
         self.waveforms = samples
         assert lengths is not None
@@ -229,6 +233,9 @@ class ValidationEpoch:
 
     def _store(self, segments: Segments, embeddings: dict[str, Tensor]) -> None:
         shape = segments.samples.shape[:2]
+        if not self._num_frames:
+            free = free_memory(next(iter(embeddings.values())).device)
+            check_memory(embeddings, shape[1], self._arguments.max_pairs, free)
         at = uniform(mix(segments.keys[:, None] + torch.arange(shape[1])), self._arguments.seed)
         pooling = self._arguments.pooling
         columns, middle = {}, at

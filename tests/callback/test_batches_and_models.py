@@ -215,3 +215,20 @@ def test_a_step_that_takes_the_iterator_is_told_and_trains():
     assert run.trainer.current_epoch == 1
     assert "val/mi_bound" not in run.logged
     assert len([text for text in run.warnings if "takes `dataloader_iter`" in text]) == 1
+
+
+class StatesARate(TinySpeechModel):
+    def __init__(self, sample_rate):
+        super().__init__()
+        self.save_hyperparameters()
+
+
+@pytest.mark.parametrize(("stated", "batch", "said"), [(8000, None, 1), (1000, None, 0), (8000, 1000, 0)])
+def test_a_rate_that_the_module_states_and_the_callback_does_not_know(stated, batch, said):
+    x = utterances(40)
+    collate = torch.stack if batch is None else (lambda rows: {"audio": torch.stack(rows), "sampling_rate": batch})
+    data = DataLoader(list(x), batch_size=20, collate_fn=collate)
+    model = StatesARate(stated)
+    model.validation_step = lambda batch, batch_idx: None
+    run = run_callback(model, data, num_clusters=4)
+    assert len([text for text in run.warnings if "states 8000 Hz" in text]) == said

@@ -66,6 +66,9 @@ def test_lengths_and_padding_that_must_be_given_say_that_all_is_sound():
     def speechbrain(wavs, wav_lens):
         return wav_lens
 
+    def espnet(xs_pad, ilens, prev_states=None):
+        return ilens
+
     def torchaudio(waveforms, lengths=None):
         return lengths
 
@@ -74,6 +77,7 @@ def test_lengths_and_padding_that_must_be_given_say_that_all_is_sound():
 
     assert got(s3prl).tolist() == [400] * 3
     assert got(speechbrain).tolist() == [1.0] * 3
+    assert got(espnet).tolist() == [400] * 3
     assert got(torchaudio) is None
     padding, attention = got(padded)
     assert not padding.any()

@@ -200,7 +200,7 @@ def test_the_call_goes_through_the_wrapper_of_a_sharded_strategy_only():
 class Answer:
     """An encoder that records what it is called with."""
 
-    target = unmasked = None
+    target = None
 
     def __init__(self, error=None):
         self.shapes, self.error = [], error

@@ -144,7 +144,7 @@ def test_a_waveform_is_no_embedding(name):
     ],
 )
 def test_what_cannot_be_told_is_refused_with_both_shapes(function):
-    with pytest.raises(UnknownStructureError, match=r"for 4 segments of 4000 samples .* for 6 segments of 8000"):
+    with pytest.raises(UnknownStructureError, match=r"for 4 segments of 4000 samples .* for 6 of 8000"):
         ask(Calls(function))
 
 
@@ -520,3 +520,14 @@ def test_an_encoder_that_changes_during_the_run_is_asked_again():
     )
     assert run.callback.no_value_reason is None
     assert all("val/mi_bound" in epoch for epoch in run.epochs)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_scripted_parts_take_no_hooks():
+    class Draws(Wraps):
+        def forward(self, x):
+            return nn.functional.dropout(self.scripted(spectra(x)))
+
+    answer, _ = ask(Draws(scripted=torch.jit.script(nn.Linear(41, 4))))
+    assert answer.draws_in == ("forward",)
+    assert "200 a second" in answer.line

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import BatchFeature
 
-from lightning_mi.inputs.batches import Waveforms, check_waveforms, waveforms_in_batch
-from lightning_mi.inputs.layout import Layout
+from lightning_mi.inputs.batches import Waveforms, check_waveforms, read_batch, waveforms_in_batch
+from lightning_mi.inputs.layout import WAVEFORMS, Layout
 from lightning_mi.inputs.structure import UnknownStructureError
 
 B, T = 3, 1000
@@ -181,3 +181,15 @@ def test_own_function_may_give_sequences():
     assert check_waveforms((SEQUENCES.mT, FRAMES + 90), None, Layout(2)).lengths.tolist() == [90] * B
     with pytest.raises(UnknownStructureError, match=r"must give feature sequences.*\(B, T, F\), got.*\(3, 1000\)"):
         check_waveforms(WAVES, None, Layout(1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        ([torch.randn(2, 900), torch.randn(2, 800)], r"The rows have 2 channels: mix each, `row.mean\(0\)`"),
+        ([{"audio": torch.randn(900, 2)}, {"audio": torch.randn(800, 2)}], r"mix each, `row.mean\(1\)`"),
+    ],
+)
+def test_rows_of_several_channels_come_with_advice(rows, advice):
+    with pytest.raises(UnknownStructureError, match=advice):
+        read_batch(rows, WAVEFORMS, None, 16000)

@@ -7,7 +7,7 @@ import torch
 import torchaudio
 
 from lightning_mi.inputs.batches import read_batch
-from lightning_mi.inputs.rates import resampled
+from lightning_mi.inputs.rates import resampled, stated_rate
 from lightning_mi.inputs.structure import UnknownStructureError
 
 B, T = 3, 9000
@@ -77,3 +77,17 @@ def test_rates_without_a_small_ratio_are_refused():
         UnknownStructureError, match=r"16001 Hz, got `sample_rate=16000`(.|\n)*`sample_rate=16001`"
     ):
         resampled(WAVES, LENGTHS, torch.full((B,), 16_001.0), 16_000)
+
+
+@pytest.mark.parametrize(
+    ("holder", "expected"),
+    [
+        (SimpleNamespace(hparams={"sampling_rate": 8000}), 8000),
+        (SimpleNamespace(sample_rate=22050.0), 22050),
+        (SimpleNamespace(hparams={"sr": True, "sample_rate": 3}), None),
+        (SimpleNamespace(hparams=None), None),
+        (None, None),
+    ],
+)
+def test_a_rate_that_a_module_states(holder, expected):
+    assert stated_rate(None, holder) == expected
