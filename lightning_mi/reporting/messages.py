@@ -14,7 +14,7 @@ from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.estimator.num_clusters import FIT_PAIRS_PER_CLUSTER
 from lightning_mi.reporting.metric_names import metric_prefix
-from lightning_mi.validation.estimates import DIFFERENCES, Findings, Outcome, difference
+from lightning_mi.validation.estimates import DIFFERENCES, FEWEST_SPEAKERS, Findings, Outcome, difference
 
 _FEW_FRAMES = 2
 _NAMES_SHOWN = 3
@@ -218,10 +218,11 @@ def _of_speakers(number: int) -> Message:
         "error speak of new speakers. For new utterances of the same speakers return other groups from "
         "`batch_to_waveforms`."
     )
-    if number == 1:
+    if number < FEWEST_SPEAKERS:
         text = (
-            "finds one speaker named in all batches, so utterances are the groups: the bound and its error speak "
-            "of new utterances of this speaker, not of other speakers. Validate on more speakers."
+            f"finds {number} speaker(s) named in the batches, too few to be the groups, which utterances are: the "
+            "bound and its error speak of new utterances of these speakers, not of others. Validate on "
+            f"{FEWEST_SPEAKERS} speakers or more, or return groups from `batch_to_waveforms`."
         )
     return Message(Topic.SPEAKERS, text, is_warning=False)
 

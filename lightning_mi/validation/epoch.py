@@ -35,6 +35,7 @@ from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
 from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 from lightning_mi.validation.estimates import (
     DIFFERENCES,
+    FEWEST_SPEAKERS,
     Findings,
     Key,
     Outcome,
@@ -327,7 +328,7 @@ class ValidationEpoch:
         )
 
     def _group_by_speaker(self) -> int | None:
-        """Make the speakers the groups, if batches name them and there are several; how many, ``None`` if not
+        """Make the speakers the groups, if batches name them and they are not too few; how many, ``None`` if not
         named for all."""
         pairs = self._pairs
         own = set(pairs[_SPEAKER].tolist()) if _SPEAKER in pairs.columns else None
@@ -336,7 +337,7 @@ class ValidationEpoch:
         if len(named) < len(everyone):
             return None
         num_speakers = len(set().union(*named))
-        if num_speakers > 1 and len(pairs.keys):
+        if num_speakers >= FEWEST_SPEAKERS and len(pairs.keys):
             pairs.groups = pairs[_SPEAKER].clone()
         return num_speakers
 

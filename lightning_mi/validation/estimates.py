@@ -26,6 +26,10 @@ DIFFERENCES = {"content": ("same", "far"), "near_minus_far": ("near", "far")}
 anchor and a distant one does not. A difference of two lower bounds, hence no bound."""
 
 
+FEWEST_SPEAKERS = 5
+"""Below, speakers that batches name are not the groups: a fit to one or two of them tells little of any other."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """An estimate, or the reason why there is none.
@@ -56,7 +60,7 @@ class Findings:
         is_random: Whether the model's embeddings depend on random numbers.
         draws_in: Names of the submodules that draw them, as far as they are known.
         keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
-        num_speakers: Number of speakers if the batches name one for each utterance. If there are several, they
+        num_speakers: Number of speakers if the batches name one for each utterance. ``FEWEST_SPEAKERS`` or more
             are the groups, but for ``labeled``.
     """
 
