@@ -92,7 +92,7 @@ for _name, _arrange in OUTPUTS.items():
 
 # ---- batches
 
-Row = namedtuple("Row", ["audio", "speaker"])
+Row = namedtuple("Row", ["audio", "number"])
 PaddedData = namedtuple("PaddedData", ["data", "lengths"])
 
 
