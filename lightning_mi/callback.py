@@ -22,7 +22,7 @@ from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator import MIEstimate
 from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
-from lightning_mi.estimator.registry import ProbeName, QuantizerName
+from lightning_mi.estimator.registry import BoundName, ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError, explained
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.rates import stated_rate
@@ -150,6 +150,9 @@ class MIBoundCallback(Callback):
         speed: 1: segments as they are. Above 1: each is played at a random speed of its own about its centre,
             log-uniform between ``1 / speed`` and ``speed``, so that its pitch, formants and tempo are its own; an
             utterance must then have room for ``speed`` times the segments. ``None``: by the preset.
+        bound: ``"clusters"``, or ``"contrastive"``: without clusters, by telling each partner from all others, see
+            :func:`lightning_mi.mi_bound`. ``quantizer`` and ``probe`` are then of no use but for ``labels``, and
+            ``ceiling`` is the log of the number of partners, half of the pairs.
 
     Attributes:
         arguments: The checked arguments (:class:`lightning_mi.arguments.Arguments`), with ``None`` resolved.
@@ -210,6 +213,7 @@ class MIBoundCallback(Callback):
         time_dim: int | None = None,
         channels: Channels | None = None,
         speed: float | None = None,
+        bound: BoundName = "clusters",
     ) -> None:
         super().__init__()
         self.arguments = arguments = Arguments(
@@ -237,6 +241,7 @@ class MIBoundCallback(Callback):
             time_dim=time_dim,
             channels=channels,  # type: ignore[arg-type]
             speed=speed,  # type: ignore[arg-type]
+            bound=bound,
         )
         self.sampler = SegmentSampler(
             arguments.segment_seconds,

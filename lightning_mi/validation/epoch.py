@@ -32,6 +32,7 @@ from lightning_mi.inputs.segments import Segments, SegmentSampler
 from lightning_mi.inputs.structure import NoUtterancesError
 from lightning_mi.inputs.too_short import why_too_short
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
+from lightning_mi.threads import few_threads
 from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 from lightning_mi.validation.estimates import (
     DIFFERENCES,
@@ -161,7 +162,7 @@ class ValidationEpoch:
             if check_rows and self.answer is not None:
                 self.doubt, check_rows = self.answer.doubt_of_rows(frames), False
                 self.answer = replace(self.answer, embeddings={})
-            with torch_defaults():
+            with torch_defaults(), few_threads(part.samples.numel()):
                 self.failures.attempt(partial(self._store, part, frames))
 
     def _ask(self, segments: Segments, as_in_step: int | None) -> Answer | None:
@@ -208,7 +209,7 @@ class ValidationEpoch:
         labels = read_labels(self._arguments.label_sources, batch, waveforms.samples.shape[0])
         device = waveforms.samples.device
         waveforms = waveforms._replace(samples=where_float64_is(waveforms.samples))
-        with torch_defaults():
+        with torch_defaults(), few_threads(waveforms.samples.numel()):
             segments = self._cut(waveforms, labels, speakers)
         return segments._replace(samples=segments.samples.to(device))
 
@@ -307,7 +308,9 @@ class ValidationEpoch:
         arguments, held = self._arguments, self._held_num_clusters
         wanted = held or arguments.num_clusters or default_num_clusters(num_pairs)
         num_clusters = capped_num_clusters(wanted, num_pairs, held is not None)
-        new_bound = partial(MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe)
+        new_bound = partial(
+            MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe, arguments.bound
+        )
         # Of utterances: what is a speaker's own would else never be both fitted and scored.
         labeled = self._estimate_labeled()
         num_speakers = self._group_by_speaker()
