@@ -3,6 +3,7 @@
 import re
 import sys
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
@@ -95,3 +96,23 @@ def test_a_bar_that_shows_nothing_or_fails_is_no_error(bar):
         data=utterances(60), num_clusters=4, trainer={"enable_progress_bar": True}, callbacks=[bar()]
     )
     assert run.bound >= 0
+
+
+class OnAll(TQDMProgressBar):
+    """A bar that a user leaves on on all processes."""
+
+    def disable(self):
+        pass
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_only_the_first_process_tells_of_estimates(is_first, capsys):
+    class Process(pl.Trainer):
+        is_global_zero = is_first
+
+    callbacks = [OnAll(), mi_callback(num_clusters=4)]
+    trainer = Process(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=callbacks)
+    trainer.validate(TinySpeechModel(), loader(utterances(60)), verbose=False)
+    printed = capsys.readouterr().out
+    assert "Validation" in printed
+    assert ("estimate" in printed) is is_first
