@@ -160,7 +160,10 @@ def _rank(options: argparse.Namespace, paths: Sequence[str], overrides: Sequence
 
     config = compose_config(options.config, overrides)
     if options.plot:
-        check_can_plot()
+        try:
+            check_can_plot(options.plot)
+        except ValueError as error:
+            raise ConfigError(f"--plot {options.plot}: {error}") from error
     plot = "mi_ranking.png" if options.plot is None else options.plot
     for option, path in {"--csv": options.csv, "--plot": plot}.items():
         check_can_write(option, path)

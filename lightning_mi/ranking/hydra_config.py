@@ -39,6 +39,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
         from hydra.errors import HydraException
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"configs need Hydra, which cannot be imported ({error}); install it with: "
@@ -59,7 +60,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
         GlobalHydra.instance().clear()
         with initialize():
             return compose(name, overrides=[*searched, *overrides])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"--config {name_or_path}: {error}") from error
     finally:
         GlobalHydra.instance().hydra = outer
@@ -193,9 +194,13 @@ def rank_checkpoints(
             "the config must have an MIBoundCallback in `callbacks`, got none; add callbacks=mi_bound"
         )
 
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int | None):
+        raise ConfigError(f"`seed` must be an integer, got {seed!r}")
+
     def build() -> Any:
         # Seeded anew, so that the untrained model has the weights that training began with.
-        pl.seed_everything(config.get("seed", 0), workers=True, verbose=False)
+        pl.seed_everything(seed, workers=True, verbose=False)
         return instantiate(config.model)
 
     models: dict[str, Any] = {path: Checkpoint(os.path.abspath(path), build, trust) for path in paths}
