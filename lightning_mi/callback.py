@@ -43,6 +43,7 @@ from lightning_mi.reporting.messages import (
     stated_other_rate,
 )
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
+from lightning_mi.reporting.progress import estimates_in_bar
 from lightning_mi.reporting.recurrence import LastPairs
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
@@ -492,8 +493,8 @@ class MIBoundCallback(Callback):
                 self._show_monitors(trainer, {self.arguments.log_name: self._state.last, **self._state.monitored})
             return
         try:
-            with epoch.timed(), held_sigterm(trainer):
-                findings = epoch.finish()
+            with epoch.timed(), held_sigterm(trainer), estimates_in_bar(trainer, self._prefix) as progress:
+                findings = epoch.finish(progress)
         except NoEstimateError as reason:
             self._log_no_value(trainer, str(reason))
             return

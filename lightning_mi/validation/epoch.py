@@ -40,9 +40,11 @@ from lightning_mi.validation.estimates import (
     Findings,
     Key,
     Outcome,
+    Progress,
     SharedWork,
     difference,
     labeled_metric,
+    no_progress,
     pair_metric,
 )
 from lightning_mi.validation.memory import check_memory, free_memory
@@ -115,7 +117,6 @@ class ValidationEpoch:
         self._null_failures = Failures() if measure_null else None
         with torch_defaults():
             self._pairs = PairStore(arguments.max_pairs)
-        self._work = SharedWork()
         self._too_short = self._silent = self._non_finite = 0
         self._num_frames: dict[str, int | None] = {}
 
@@ -279,8 +280,11 @@ class ValidationEpoch:
 
     # ---- the end of the epoch: agree on the pairs, estimate
 
-    def finish(self) -> Findings:
+    def finish(self, progress: Progress = no_progress) -> Findings:
         """Agree with the other processes on the pairs and estimate; every process must call it.
+
+        Args:
+            progress: Told when each estimate begins.
 
         Raises:
             NoEstimateError: On every process, if there was bad input, every process that called the model failed,
@@ -291,8 +295,15 @@ class ValidationEpoch:
         self.settle()
         self.failures.raise_or_skip(self._forward.has_called)
         self._check_agreement()
+        self._work = SharedWork(self._num_estimates(), progress)
         with torch_defaults():
             return self._estimate()
+
+    def _num_estimates(self) -> int:
+        layers, of_all = len(self._encoder.layer_names), len(self._gaps_of_all_layers())
+        controls = [each for each in (self._input_failures, self._null_failures) if each is not None]
+        bounds = layers * of_all + len(self._sampler.gaps) - of_all
+        return layers * len(self._arguments.label_sources) + bounds + len(controls)
 
     def _check_agreement(self) -> None:
         answers = [answer for answer in gather(self.answer and self.answer.choices) if answer is not None]
@@ -387,11 +398,9 @@ class ValidationEpoch:
         )
 
     def _estimate_bounds(self, new_bound: partial[MIBound]) -> dict[Key, MIEstimate]:
-        """The bound of the primary layer at each gap, then of the other layers at those that they are logged for:
-        the first, and those of a difference."""
-        gaps = [gap.name for gap in self._sampler.gaps]
-        of_differences = [pair for pair in DIFFERENCES.values() if set(pair) <= set(gaps)]
-        of_all = [gap for gap in gaps if gap == gaps[0] or any(gap in pair for pair in of_differences)]
+        """The bound of the primary layer at each gap, then of the other layers at those that they are logged
+        for."""
+        gaps, of_all = [gap.name for gap in self._sampler.gaps], self._gaps_of_all_layers()
 
         def estimate(wanted: list[Key]) -> dict[Key, MIEstimate]:
             metrics = {}
@@ -411,6 +420,12 @@ class ValidationEpoch:
         found |= estimate([(primary, gap) for gap in gaps if gap not in of_all])
         first = [(primary, gap) for gap in gaps]
         return {key: found[key] for key in [*first, *(key for key in found if key not in first)]}
+
+    def _gaps_of_all_layers(self) -> list[str]:
+        """The gaps that all layers are logged for: the first, and those of a difference."""
+        gaps = [gap.name for gap in self._sampler.gaps]
+        of_differences = [pair for pair in DIFFERENCES.values() if set(pair) <= set(gaps)]
+        return [gap for gap in gaps if gap == gaps[0] or any(gap in pair for pair in of_differences)]
 
     def _primary_layer(self, estimates: dict[Key, MIEstimate], gap: str) -> str:
         layers, wanted = self._encoder.layer_names, self._arguments.primary_layer

@@ -19,6 +19,7 @@ from lightning_mi.validation.pair_store import Column, PairStore
 from lightning_mi.validation.termination import Terminated, interruptible, sigterm_has_come
 
 Key = tuple[str, str]  # the names of a layer and of a gap, or of a layer and of labels
+Progress = Callable[[int, int], None]  # told the number of an estimate, from 1, when it begins, and of how many
 K = TypeVar("K", bound=Hashable)
 
 DIFFERENCES = {"content": ("same", "far"), "near_minus_far": ("near", "far")}
@@ -121,8 +122,16 @@ def difference(estimates: Mapping[Key, MIEstimate], layer: str, name: str) -> tu
     return first.scores.floored().gain_over(second.scores.floored())
 
 
+def no_progress(number: int, total: int) -> None:
+    """A :data:`Progress` that is shown nowhere."""
+
+
 class SharedWork:
     """Shares out estimates among the processes, in turn over all calls.
+
+    Args:
+        total: Number of estimates of all calls together, for ``progress``.
+        progress: Called when an estimate begins, on any process.
 
     Example:
         >>> metric = MIBound(num_clusters=2)
@@ -133,8 +142,10 @@ class SharedWork:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, total: int = 0, progress: Progress = no_progress) -> None:
         self._num_estimates = 0  # of all processes
+        self._total = total
+        self._progress = progress
 
     def compute(self, metrics: Mapping[K, Callable[[], BoundMetric]]) -> dict[K, Outcome]:
         """Estimate each metric on all rows of all processes; every process must call it with the same keys.
@@ -150,6 +161,7 @@ class SharedWork:
             metric = make()
             metric.sync()
             self._num_estimates += 1
+            self._progress(self._num_estimates, self._total)
             if self._num_estimates % world_size() == rank() and not sigterm_has_come():
                 try:
                     with interruptible():
