@@ -3,9 +3,9 @@
 python .ci/matrix.py                      # all entries, quick tests (`make matrix`)
 python .ci/matrix.py --core 3.10:oldest   # one entry, and only tests of what touches other packages most
 
-An entry is skipped, and says so, if its Python is not found, the disk has no room, or the network refuses a package
-or is too slow. Whatever else goes wrong is a failure: a test, versions that exclude each other, a build. An
-environment takes 7.5 GB, while it is installed some more, and is removed behind its tests.
+An entry is skipped, and says so, if its Python is not found, the disk has no room, or the network refuses a
+package or is too slow. Whatever else goes wrong is a failure: a test, versions that exclude each other, a build.
+An environment takes 7.5 GB, while it is installed some more, and is removed behind its tests.
 The table goes to standard output, what pip and pytest said to .cache/matrix/.
 """
 
