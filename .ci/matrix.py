@@ -111,16 +111,9 @@ def run(entry: str, python: str, constraints: str, tests: Sequence[str], seconds
     folder = FOLDER / name
     log = FOLDER / f"{name}.log"
     shutil.rmtree(folder, ignore_errors=True)
-    own = str(folder / "bin/python")
-    steps = {
-        "environment": [python, "-m", "venv", str(folder)],
-        "pip": [own, "-m", "pip", "install", "-q", "--upgrade", "pip"],
-        "installation": [own, "-m", "pip", "install", "-q", "-e", ".[test]", "-c", constraints],
-        "tests": [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests],
-    }
     result = packages = ""
     with log.open("w") as file:
-        for step, command in steps.items():
+        for step, command in steps_of(python, folder, constraints, tests).items():
             try:
                 done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, timeout=seconds)
             except subprocess.TimeoutExpired:
@@ -133,12 +126,24 @@ def run(entry: str, python: str, constraints: str, tests: Sequence[str], seconds
                 result = f"{verdict} at the {step}: {last_lines(said, 3)}"
                 break
             result = last_lines(said, 1).strip("= ")
-    if Path(own).exists():
+    own = folder / "bin/python"
+    if own.exists():
         listed = subprocess.run([own, "-m", "pip", "list"], capture_output=True, text=True).stdout.split("\n")
         versions = dict(line.split()[:2] for line in listed if len(line.split()) > 1)
         packages = ", ".join(f"{each} {versions[each]}" for each in SHOWN if each in versions)
     shutil.rmtree(folder, ignore_errors=True)
     return result, packages
+
+
+def steps_of(python: str, folder: Path, constraints: str, tests: Sequence[str]) -> dict[str, list[str]]:
+    """The commands of one entry, in their order."""
+    own = str(folder / "bin/python")
+    return {
+        "environment": [python, "-m", "venv", str(folder)],
+        "pip": [own, "-m", "pip", "install", "-q", "--upgrade", "pip"],
+        "installation": [own, "-m", "pip", "install", "-q", "-e", ".[test]", "-c", constraints],
+        "tests": [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests],
+    }
 
 
 def is_refused(step: str, said: str) -> bool:
