@@ -19,7 +19,7 @@ slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
 
 # Pythons 3.10 to 3.13 (as far as they are found) with the oldest and the newest versions: an hour, 3 GB of downloads
-# and up to 7 GB of disk for each. ENTRIES="3.13:newest" for some, CORE=--core for fewer tests.
+# and 12 GB of free disk for each. ENTRIES="3.13:newest" for some, CORE=--core for fewer tests.
 matrix:
 	$(PYTHON) .ci/matrix.py $(CORE) $(ENTRIES)
 

@@ -111,7 +111,7 @@ def resampled(samples: Tensor, lengths: Tensor, rates: Tensor, sample_rate: floa
     """
     try:
         from torchaudio.transforms import Resample
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, RuntimeError) as error:  # the latter two: it is there and does not fit torch
         raise UnknownStructureError(
             f"The validation batch is sampled at {_listed(rates)} Hz, got `sample_rate={sample_rate:g}`, and "
             f"torchaudio, which would resample it, cannot be imported ({error}). Install it, or pass the rate of "
