@@ -32,12 +32,18 @@ CORE = (
     "tests/controls",
     "tests/metrics",
     "tests/embedding",
+    "tests/callback/test_batches_and_models.py",
+    "tests/callback/test_trainer_loop.py",
     "tests/estimator/test_kmeans.py",
     "tests/integration/test_import.py",
     "tests/integration/test_input_baseline.py",
+    "tests/integration/test_no_side_effects.py",
     "tests/integration/test_pytorch_lightning.py",
+    "tests/integration/test_resume.py",
     "tests/integration/test_torch_defaults.py",
+    "tests/ranking/test_checkpoints.py",
     "tests/ranking/test_hydra_config.py",
+    "tests/reporting/test_loggers.py",
 )
 ROOM = 12e9  # bytes
 PIP = ("pip", "installation")  # steps
