@@ -81,4 +81,4 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@touch $(INSTALLED)
 
 clean:
-	rm -rf .venv .venv-* .cache runs mi_bound.png
+	rm -rf $(VENV) .venv .venv-* .cache runs mi_bound.png
