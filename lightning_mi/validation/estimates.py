@@ -62,6 +62,7 @@ class Findings:
         keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
         num_speakers: Number of speakers if the batches name one for each utterance. ``FEWEST_SPEAKERS`` or more
             are the groups, but for ``labeled``.
+        pairs_per_utterance: Maximum number of pairs from one utterance.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -77,6 +78,7 @@ class Findings:
     draws_in: tuple[str, ...] = ()
     keys: Tensor | None = None
     num_speakers: int | None = None
+    pairs_per_utterance: int = 1
 
     @property
     def primary(self) -> MIEstimate:
