@@ -119,8 +119,8 @@ class MIBoundCallback(Callback):
             ``time_dim`` feature sequences in place of waveforms. ``None``: they are found by type, shape and name.
         pairs_per_utterance: Maximum number of pairs from one utterance, all on one side of the split: one, and one
             more for each further segment's length that it has room for. ``None``: as many as about fill 4096 pairs
-            (``max_pairs`` if that is less), at most 4, chosen at the first validation of a run and kept, resumed or
-            not. Until it is chosen, and with few utterances always, up to 4 times the segments are encoded.
+            (``max_pairs`` if that is less), at most 4, chosen at the first validation of a run and kept for it,
+            resumed or not. More pairs tighten the bound and its error, and as many more segments are encoded.
         quantizer: What is clustered: ``"kmeans"`` (the embeddings as they are), ``"whitened"`` or ``"canonical"``,
             see :func:`lightning_mi.mi_bound`. ``None``: by the preset.
         probe: What predicts the clusters: ``"linear"``, ``"quadratic"`` or ``"fourier"``, see

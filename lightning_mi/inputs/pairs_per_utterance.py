@@ -7,8 +7,8 @@ MANY_PAIRS = 4096  # which pairs beyond the utterances' first ones fill, and nev
 
 
 def default_pairs_per_utterance(num_utterances: int, max_pairs: int) -> int:
-    """Default number of pairs from one utterance: as many as about fill 4096 pairs (``max_pairs`` if that is less),
-    from 1 to 4.
+    """Default number of pairs from one utterance, 1 to 4: as many as about fill 4096 pairs, or ``max_pairs`` if
+    that is less.
 
     Example:
         >>> [default_pairs_per_utterance(num, max_pairs=4096) for num in (500, 1500, 2000, 5000)]

@@ -70,8 +70,8 @@ class ValidationEpoch:
         measure_input: Whether to measure the input baseline.
         measure_null: Whether to measure the null control.
         choose_pairs: Whether the number of pairs per utterance follows the number of utterances
-            (:func:`lightning_mi.inputs.pairs_per_utterance.default_pairs_per_utterance`), at most the sampler's. Else
-            it is the sampler's.
+            (:func:`lightning_mi.inputs.pairs_per_utterance.default_pairs_per_utterance`), up to the sampler's.
+            Else it is the sampler's.
         answer: What a trial call has told of the encoder before; ``None``: it is asked before the first call.
 
     Attributes:

@@ -51,8 +51,8 @@ class PairStore:
 
     Args:
         max_pairs: Maximum number of pairs.
-        many_pairs: Pairs beyond the first ones of their utterances are kept as long as there are no more than this in
-            all. ``None``: as ``max_pairs``.
+        many_pairs: Pairs beyond the first ones of their utterances are kept as long as there are no more than
+            this in all. ``None``: as ``max_pairs``.
 
     Attributes:
         keys: ``(n,)`` int64 on the host, the identities of the pairs.
