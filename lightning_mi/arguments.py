@@ -84,7 +84,7 @@ class Arguments:
     seed: int = 0
     log_name: str = "val/mi_bound"
     batch_to_waveforms: Callable[[Any], Any] | None = None
-    pairs_per_utterance: int = 1
+    pairs_per_utterance: int | None = None
     quantizer: QuantizerName = None  # type: ignore[assignment]
     probe: ProbeName = "linear"
     primary_layer: str | None = None
@@ -139,9 +139,10 @@ class Arguments:
         return {name: _storable(getattr(self, name)) for name in _DECISIVE}
 
     def _check(self) -> None:
-        if self.num_clusters is not None:
-            check_positive_int("num_clusters", self.num_clusters)
-        for name in ("max_pairs", "pairs_per_utterance", "every_n_epochs"):
+        for name in ("num_clusters", "pairs_per_utterance"):
+            if getattr(self, name) is not None:
+                check_positive_int(name, getattr(self, name))
+        for name in ("max_pairs", "every_n_epochs"):
             check_positive_int(name, getattr(self, name))
         check_positive_number("sample_rate", self.sample_rate, "samples (with `time_dim` frames) a second")
         check_seed(self.seed)

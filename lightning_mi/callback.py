@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
 from lightning_mi.estimator.registry import BoundName, ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError, explained
 from lightning_mi.inputs.channels import Channels
+from lightning_mi.inputs.pairs_per_utterance import MOST_PAIRS_PER_UTTERANCE
 from lightning_mi.inputs.rates import stated_rate
 from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.presets import PresetName
@@ -116,8 +118,10 @@ class MIBoundCallback(Callback):
         batch_to_waveforms: A function of the validation batch that returns waveforms ``(B, T)``, or a tuple of
             them, their lengths ``(B,)`` and their groups ``(B,)`` (see :class:`lightning_mi.Waveforms`); with
             ``time_dim`` feature sequences in place of waveforms. ``None``: they are found by type, shape and name.
-        pairs_per_utterance: Maximum number of pairs from one utterance, all on one side of the split. More than
-            one tightens the bound if validation utterances are few and long.
+        pairs_per_utterance: Maximum number of pairs from one utterance, all on one side of the split: one, and one
+            more for each further segment's length that it has room for. ``None``: as many as about fill 4096 pairs
+            (``max_pairs`` if that is less), at most 4, chosen at the first validation of a run and kept for it,
+            resumed or not. More pairs tighten the bound and its error, and as many more segments are encoded.
         quantizer: What is clustered: ``"kmeans"`` (the embeddings as they are), ``"whitened"`` or ``"canonical"``,
             see :func:`lightning_mi.mi_bound`. ``None``: by the preset.
         probe: What predicts the clusters: ``"linear"``, ``"quadratic"`` or ``"fourier"``, see
@@ -157,7 +161,8 @@ class MIBoundCallback(Callback):
 
     Attributes:
         arguments: The checked arguments (:class:`lightning_mi.arguments.Arguments`), with ``None`` resolved.
-        sampler: Which segments are cut (:class:`lightning_mi.inputs.segments.SegmentSampler`).
+        sampler: Which segments are cut (:class:`lightning_mi.inputs.segments.SegmentSampler`), after a validation
+            those that were used.
         estimates: Estimates of the last validation by the names of layer and gap, the primary one first; empty if
             it logged no value.
         no_value_reason: Why the last validation logged no value; ``None`` if it did.
@@ -203,7 +208,7 @@ class MIBoundCallback(Callback):
         seed: int = 0,
         log_name: str = "val/mi_bound",
         batch_to_waveforms: Callable[[Any], Any] | None = None,
-        pairs_per_utterance: int = 1,
+        pairs_per_utterance: int | None = None,
         quantizer: QuantizerName | None = None,
         probe: ProbeName = "linear",
         primary_layer: str | None = None,
@@ -249,7 +254,7 @@ class MIBoundCallback(Callback):
             arguments.gaps,
             arguments.sample_rate,
             arguments.seed,
-            arguments.pairs_per_utterance,
+            arguments.pairs_per_utterance or MOST_PAIRS_PER_UTTERANCE,
             arguments.layout,
             arguments.channels,
             arguments.speed,
@@ -288,10 +293,15 @@ class MIBoundCallback(Callback):
         run = state_dict.get("run", state_dict.get("memory"))  # as development versions called it
         if run is not None:
             self._state = RunState.from_state(run)
-        before = state_dict.get("settings", {})
+        before, now = dict(state_dict.get("settings", {})), self.arguments.settings()
+        self._state.pairs_per_utterance = held = (
+            before.get("pairs_per_utterance") or self._state.pairs_per_utterance
+        )
+        # ``None`` keeps what there was, given or chosen.
+        before["pairs_per_utterance"] = held if now["pairs_per_utterance"] is not None else None
         changed = [
             f"`{name}` was {before[name]!r} and is {value!r}"
-            for name, value in self.arguments.settings().items()
+            for name, value in now.items()
             if name in before and before[name] != value and (before[name], value) not in _SAME_SETTINGS
         ]
         if changed:
@@ -424,6 +434,9 @@ class MIBoundCallback(Callback):
         due = not trainer.sanity_checking
         due_input = due and arguments.input_baseline and self._state.input is None
         due_null = due and arguments.wants_null and self._state.null is None
+        held = self._state.pairs_per_utterance if _in_fit(trainer) else None
+        most = arguments.pairs_per_utterance or held or MOST_PAIRS_PER_UTTERANCE
+        self.sampler = replace(self.sampler, pairs_per_utterance=most)
         length = self.sampler.segment_length
         shape = torch.Size([length]) if arguments.time_dim is None else None
         self._epoch = ValidationEpoch(
@@ -436,6 +449,7 @@ class MIBoundCallback(Callback):
             measure_input=due_input,
             measure_null=due_null,
             answer=self._answer,
+            choose_pairs=arguments.pairs_per_utterance is None and held is None,
         )
 
     def _read_batch(self, pl_module: LightningModule, batch: Any, loader: int) -> None:
@@ -505,6 +519,7 @@ class MIBoundCallback(Callback):
         values["seconds"] = max(gather(epoch.seconds))
         self._messenger.tell_all(slow(values["seconds"], self.arguments, findings))
         self.estimates = findings.estimates
+        self.sampler = replace(self.sampler, pairs_per_utterance=findings.pairs_per_utterance)
         # All processes log the same values: their maximum is each of them, to the last bit.
         named = {f"{self._prefix}/{name}": _number(value, pl_module) for name, value in values.items()}
         pl_module.log_dict(named, reduce_fx="max", sync_dist=True)
@@ -526,6 +541,7 @@ class MIBoundCallback(Callback):
                 values["gain"], values["gain_stderr"] = gain
             if trainer.ckpt_path:
                 state.untrained = None
+            state.pairs_per_utterance = findings.pairs_per_utterance
             state.start_from_untrained(id(pl_module), primary)
             state.update(trainer.current_epoch, trainer.global_step, findings.estimates, controls)
         elif trainer.state.fn == TrainerFn.VALIDATING and trainer.global_step == 0:

@@ -31,6 +31,7 @@ _LEADING = 16  # coordinates that are expanded: if there are more, one half prin
 _MOST_SCORED = 128  # dimensions up to which normal scores are tried; axes of a wider embedding mean little
 _FEW_TEMPERATURES = (1.0, 0.4, 0.1)  # for each attempt
 _TEMPERATURES = (1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1)  # for the best
+_RANK_TOLERANCE = 1e-6
 _STRONGEST = 0.9999  # above which a correlation is not told from 1
 _CONSTANT = 0.01  # weight of a ratio of 1 in the critic, below which no ratio falls
 _CAP = 20.0  # times the number of partners: a larger ratio would not raise the bound
@@ -249,15 +250,15 @@ class _Attempt:
     number: int = 0
 
     def unless(self, best: _Attempt) -> _Attempt:
-        """This one if it is better than ``best`` by a standard error."""
+        """This one if it is better than ``best`` by a standard error, or by two if ``best`` knows nothing."""
         gain = self.scores - best.scores
         error = float(gain.std()) / math.sqrt(len(gain))
-        return self if float(gain.mean()) > error else best
+        return self if float(gain.mean()) > error * (1 if best.critic.temperature else 2) else best
 
 
 def _attempts(maps: list[Map], features: list[Tensor], num_train: int, seed: int) -> Iterator[_Attempt]:
     """A critic for each shrinkage, on ``features`` ``(N, F)`` of both sides, which ``maps`` make of embeddings."""
-    deviation = [each[:num_train].std(dim=0).clamp(min=1e-6) for each in features]
+    deviation = [_deviation(each[:num_train]) for each in features]
     train = [each[:num_train] / own for each, own in zip(features, deviation, strict=True)]
     validation = [each[num_train:] for each in features]
     num_rows = len(validation[0])
@@ -281,7 +282,7 @@ def _refitted(attempt: _Attempt, z_a: Tensor, z_b: Tensor, seed: int) -> Gaussia
     stays: the correlation of the strongest pair, of the second, ..., and the deviations."""
     critic = attempt.critic
     features = critic.left.features(z_a), critic.right.features(z_b)
-    deviation = [each.std(dim=0).clamp(min=1e-6) for each in features]
+    deviation = [_deviation(each) for each in features]
     scaled = [each / own for each, own in zip(features, deviation, strict=True)]
     shrinkages = SHRINKAGES[: attempt.number + 1]
     found = directions(scaled[0], scaled[1], _MOST_DIRECTIONS, seed, shrinkages)[-1]
@@ -335,11 +336,18 @@ class _Expansion:
         return torch.cat([x @ self.canonical, self.expand(x @ self.leading)], dim=1)
 
 
+def _deviation(x: Tensor) -> Tensor:
+    """Standard deviation of each column of ``x`` ``(N, F)``; infinite if it is rounding error."""
+    deviation = x.std(dim=0)
+    return torch.where(deviation > _RANK_TOLERANCE * x.abs().amax(dim=0), deviation, torch.inf)
+
+
 def _leading(x: Tensor) -> Tensor:
     """Directions ``(D, R)`` of the leading principal coordinates, which get variance 1."""
     rows = x - x.mean(dim=0)
     noise = torch.randn(x.shape[1], min(_LEADING, *x.shape), generator=torch.Generator().manual_seed(0))
     basis = torch.linalg.qr(rows.T @ (rows @ noise.to(x))).Q
     values, mixture = torch.linalg.eigh(gram(rows @ basis) / x.shape[0])
-    scale = values.clamp(min=1e-6 * float(values.max().clamp(min=1e-12))).rsqrt()
+    alive = values > _RANK_TOLERANCE * values.max()
+    scale = torch.where(alive, values.clamp(min=1e-30).rsqrt(), 0)
     return (basis @ (mixture * scale).to(x)).flip(1)  # the largest first

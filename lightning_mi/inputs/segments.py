@@ -19,7 +19,8 @@ from lightning_mi.inputs.speed import draw_speeds, extent, play
 
 _FAR_AT_LEAST_SECONDS = 0.5
 _LATER_SECONDS = 0.08
-_LOW_BITS = (1 << 55) - 1  # of a priority, the utterance's rank; above them stands the anchor's number
+_RANK_BITS = 55  # of a priority, the utterance's rank; above them stands the anchor's number
+_LOW_BITS = (1 << _RANK_BITS) - 1
 _NO_LABELS: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -243,7 +244,7 @@ class SegmentSampler:
         return Segments(
             samples=segments,
             keys=keys[used],
-            priorities=(rounds * (_LOW_BITS + 1) + rank)[used],
+            priorities=((rounds << _RANK_BITS) + rank)[used],
             groups=groups[rows][used],
             utterances=utterances[rows][used],
             rows=long_enough.cpu()[rows][used],
@@ -282,6 +283,18 @@ class SegmentSampler:
         one anchor apart."""
         share = uniform(mix(utterances) + rounds, seed=1000 * self.seed + number)
         return (share * (highest + 1)).long()
+
+
+def anchor_numbers(priorities: Tensor) -> Tensor:
+    """The numbers of the anchors in their utterances, from 0, by their ``priorities`` ``(n,)`` int64.
+
+    Example:
+        >>> sampler = SegmentSampler(0.5, parse_gaps("near"), 1000, seed=0, pairs_per_utterance=2)
+        >>> segments = sampler(Waveforms(torch.arange(4000.0).view(2, 2000), torch.tensor([2000, 1000])))
+        >>> anchor_numbers(segments.priorities)
+        tensor([0, 1, 0])
+    """
+    return priorities >> _RANK_BITS
 
 
 def _is_sounding(cut: Tensor) -> Tensor:

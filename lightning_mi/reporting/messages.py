@@ -50,6 +50,7 @@ class Topic(Enum):
     ONE_VECTOR = auto()
     OTHER_RATE = auto()
     OTHER_SETTINGS = auto()
+    PAIRS_PER_UTTERANCE = auto()
     RANDOM_MODEL = auto()
     SKIPPED = auto()
     SLOW = auto()
@@ -132,7 +133,8 @@ def slow(seconds: float, arguments: Arguments, findings: Findings) -> Iterator[M
         layers = len({layer for layer, _ in findings.estimates})
         text = (
             f"took {seconds:.0f} s of this validation, for {findings.num_pairs} pairs and {layers} layer(s). To "
-            "shorten it name fewer `layers` or distances, lower `max_pairs`, or raise `every_n_epochs`."
+            "shorten it name fewer `layers` or distances, lower `max_pairs` or `pairs_per_utterance`, or raise "
+            "`every_n_epochs`."
         )
         yield Message(Topic.SLOW, text, is_warning=False)
 
@@ -187,6 +189,9 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         )
     if findings.num_speakers is not None:
         yield _of_speakers(findings.num_speakers)
+    if arguments.pairs_per_utterance is None and findings.pairs_per_utterance > 1:
+        text = f"takes up to {findings.pairs_per_utterance} pairs from an utterance, {findings.num_pairs} in all."
+        yield Message(Topic.PAIRS_PER_UTTERANCE, text, is_warning=False)
     wanted, used = arguments.num_clusters, findings.num_clusters
     if wanted is None:
         uses = f"uses {used} clusters for {findings.num_pairs} pairs."

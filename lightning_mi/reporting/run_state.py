@@ -30,6 +30,7 @@ class RunState:
         history: What figures are drawn from.
         validations: Number of validations that have begun, with or without a value.
         num_clusters: K of the first validation with a value; ``None`` before it.
+        pairs_per_utterance: The number that the first validation with a value chose; ``None`` before it.
         untrained: Estimates of a validation before training, and the id of its module, which the Trainer holds
             until then; not in checkpoints.
 
@@ -52,6 +53,7 @@ class RunState:
     history: History = field(default_factory=History)
     validations: int = 0
     num_clusters: int | None = None
+    pairs_per_utterance: int | None = None
     untrained: tuple[int, dict[Key, MIEstimate]] | None = None
 
     def take_controls(self, controls: Mapping[str, MIEstimate]) -> dict[str, float]:
@@ -144,6 +146,7 @@ class RunState:
             "history": self.history.state(),
             "validations": self.validations,
             "num_clusters": self.num_clusters,
+            "pairs_per_utterance": self.pairs_per_utterance,
         }
 
     def with_other_settings(self) -> RunState:
@@ -167,6 +170,7 @@ class RunState:
             # Development versions counted epochs, one validation each.
             validations=state.get("validations", 1 + history.last.epoch if len(history) else 0),
             num_clusters=state.get("num_clusters", history.last.primary.num_clusters if len(history) else None),
+            pairs_per_utterance=state.get("pairs_per_utterance"),
         )
 
 

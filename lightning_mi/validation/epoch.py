@@ -27,8 +27,9 @@ from lightning_mi.failures import Failures, NoEstimateError
 from lightning_mi.hashing import mix, uniform
 from lightning_mi.inputs.batches import Waveforms, read_batch
 from lightning_mi.inputs.labels import Labels, labels_at, read_labels
+from lightning_mi.inputs.pairs_per_utterance import MANY_PAIRS, default_pairs_per_utterance
 from lightning_mi.inputs.rates import resampled
-from lightning_mi.inputs.segments import Segments, SegmentSampler
+from lightning_mi.inputs.segments import Segments, SegmentSampler, anchor_numbers
 from lightning_mi.inputs.structure import NoUtterancesError
 from lightning_mi.inputs.too_short import why_too_short
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
@@ -64,13 +65,16 @@ class ValidationEpoch:
 
     Args:
         arguments: Arguments of the callback.
-        sampler: Cuts segments.
+        sampler: Cuts segments, up to as many pairs an utterance as can be wanted.
         encoder: What is called for embeddings.
         forward: How it is called.
         held_num_clusters: K of the validations before, kept unless far fewer pairs are left. ``None``: there were
             none; K is the argument's, or by the number of pairs.
         measure_input: Whether to measure the input baseline.
         measure_null: Whether to measure the null control.
+        choose_pairs: Whether the number of pairs per utterance follows the number of utterances
+            (:func:`lightning_mi.inputs.pairs_per_utterance.default_pairs_per_utterance`), up to the sampler's.
+            Else it is the sampler's.
         answer: What a trial call has told of the encoder before; ``None``: it is asked before the first call.
 
     Attributes:
@@ -94,6 +98,7 @@ class ValidationEpoch:
         measure_input: bool,
         measure_null: bool,
         answer: Answer | None = None,
+        choose_pairs: bool = False,
     ) -> None:
         self.answer = answer
         self.doubt: str | None = None
@@ -111,12 +116,15 @@ class ValidationEpoch:
         self._encoder = encoder if answer is None else answer.applied_to(encoder)
         self._forward = forward
         self._held_num_clusters = held_num_clusters
+        self._choose_pairs = choose_pairs
+        self._pairs_per_utterance = sampler.pairs_per_utterance
         self._of_utterances = [labels for labels in arguments.label_sources if labels.rate is None]
         self._of_frames = [labels for labels in arguments.label_sources if labels.rate is not None]
         self._input_failures = Failures() if measure_input else None
         self._null_failures = Failures() if measure_null else None
         with torch_defaults():
-            self._pairs = PairStore(arguments.max_pairs)
+            many = MANY_PAIRS if arguments.pairs_per_utterance is None else None
+            self._pairs = PairStore(arguments.max_pairs, many)
         self._too_short = self._silent = self._non_finite = 0
         self._num_frames: dict[str, int | None] = {}
 
@@ -295,7 +303,8 @@ class ValidationEpoch:
         self.settle()
         self.failures.raise_or_skip(self._forward.has_called)
         self._check_agreement()
-        self._work = SharedWork(self._num_estimates(), progress)
+        on_host = self._forward.device.type == "cpu"
+        self._work = SharedWork(self._num_estimates(), progress, on_host)
         with torch_defaults():
             return self._estimate()
 
@@ -339,6 +348,7 @@ class ValidationEpoch:
             draws_in=() if self.answer is None else self.answer.draws_in,
             keys=keys,
             num_speakers=num_speakers,
+            pairs_per_utterance=self._pairs_per_utterance,
         )
 
     def _group_by_speaker(self) -> int | None:
@@ -360,6 +370,11 @@ class ValidationEpoch:
         everyone = gather((self._pairs.keys, self._pairs.priorities))
         keys, priorities = (torch.cat(column) for column in zip(*everyone, strict=True))
         self._pairs.keep(keys, priorities)
+        if self._choose_pairs:
+            num_utterances = len(keys[anchor_numbers(priorities) == 0].unique())
+            chosen = default_pairs_per_utterance(num_utterances, self._arguments.max_pairs)
+            self._pairs_per_utterance = min(chosen, self._sampler.pairs_per_utterance)
+            self._pairs.drop(anchor_numbers(self._pairs.priorities) >= self._pairs_per_utterance)
         # The copies with which a DistributedSampler evens out the processes: the first process keeps one.
         before = keys[: sum(len(own) for own, _ in everyone[: rank()])]
         self._pairs.drop(torch.isin(self._pairs.keys, before))

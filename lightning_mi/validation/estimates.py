@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,6 +17,7 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.hashing import mix
 from lightning_mi.metrics.base import BoundMetric
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound
+from lightning_mi.threads import SideBySide
 from lightning_mi.validation.pair_store import Column, PairStore
 from lightning_mi.validation.termination import Terminated, interruptible, sigterm_has_come
 
@@ -63,6 +66,7 @@ class Findings:
         keys: ``(num_pairs,)`` int64 on the host, the identities of the pairs.
         num_speakers: Number of speakers if the batches name one for each utterance. ``FEWEST_SPEAKERS`` or more
             are the groups, but for ``labeled``.
+        pairs_per_utterance: Maximum number of pairs from one utterance.
     """
 
     estimates: dict[Key, MIEstimate]
@@ -78,6 +82,7 @@ class Findings:
     draws_in: tuple[str, ...] = ()
     keys: Tensor | None = None
     num_speakers: int | None = None
+    pairs_per_utterance: int = 1
 
     @property
     def primary(self) -> MIEstimate:
@@ -132,6 +137,7 @@ class SharedWork:
     Args:
         total: Number of estimates of all calls together, for ``progress``.
         progress: Called when an estimate begins, on any process.
+        on_host: Whether the rows are on the host.
 
     Example:
         >>> metric = MIBound(num_clusters=2)
@@ -142,8 +148,9 @@ class SharedWork:
         True
     """
 
-    def __init__(self, total: int = 0, progress: Progress = no_progress) -> None:
+    def __init__(self, total: int = 0, progress: Progress = no_progress, on_host: bool = True) -> None:
         self._num_estimates = 0  # of all processes
+        self._on_host = on_host
         self._total = total
         self._progress = progress
 
@@ -151,30 +158,42 @@ class SharedWork:
         """Estimate each metric on all rows of all processes; every process must call it with the same keys.
 
         Args:
-            metrics: Functions that make a metric with this process's rows. One is made at a time.
+            metrics: Functions that make a metric with this process's rows. One is made at a time, and on the host
+                as many are held as torch has threads, whose estimates run side by side.
 
         Raises:
             Terminated: On every process, if one has received a SIGTERM.
         """
         own: dict[K, Outcome] = {}
-        for key, make in metrics.items():
-            metric = make()
-            metric.sync()
-            self._num_estimates += 1
-            self._progress(self._num_estimates, self._total)
-            if self._num_estimates % world_size() == rank() and not sigterm_has_come():
-                try:
-                    with interruptible():
-                        own[key] = Outcome(metric.estimate())
-                except Terminated:
-                    continue  # what the other processes call, this one must call too
-                except Exception as error:  # the other processes wait for an answer
-                    own[key] = Outcome(reason=f"{type(error).__name__}: {error}")
+        with SideBySide[K, Outcome](self._at_once(len(metrics))) as works:
+            for key, make in metrics.items():
+                metric = make()
+                metric.sync()
+                self._num_estimates += 1
+                self._progress(self._num_estimates, self._total)
+                if self._num_estimates % world_size() == rank() and not sigterm_has_come():
+                    # What the other processes call, this one must call too, terminated or not.
+                    with suppress(Terminated), interruptible():
+                        works.start(key, partial(_outcome, metric), metric.num_elements)
+            with suppress(Terminated), interruptible():
+                own = works.results()
         parts = gather((own, sigterm_has_come()))
         if any(has_come for _, has_come in parts):
             raise Terminated
         merged = {key: outcome for part, _ in parts for key, outcome in part.items()}
         return {key: merged[key] for key in metrics}
+
+    def _at_once(self, num_metrics: int) -> int:
+        """How many of this process's estimates run side by side. One alone stays where a SIGTERM interrupts it."""
+        own = -(-num_metrics // world_size())
+        return min(own, torch.get_num_threads()) if self._on_host else 1
+
+
+def _outcome(metric: BoundMetric) -> Outcome:
+    try:
+        return Outcome(metric.estimate())
+    except Exception as error:  # the other processes wait for an answer
+        return Outcome(reason=f"{type(error).__name__}: {error}")
 
 
 def pair_metric(metric: MIBound, pairs: PairStore, column: Column, partner: int) -> MIBound:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_mi.inputs.segments import anchor_numbers
+
 
 class Kind(Enum):
     """What a column of a :class:`PairStore` holds for n anchors with G partners each."""
@@ -41,7 +43,7 @@ class Column(NamedTuple):
 
 
 class PairStore:
-    """Keeps the ``max_pairs`` pairs of lowest priority.
+    """Keeps the ``max_pairs`` pairs of lowest priority, first pairs of all utterances before second ones.
 
     Priorities are hashes, so which pairs are kept depends neither on their order nor on the batches that they came
     in, and only pairs that may still be kept need to be encoded. A pair that comes twice is kept once. A pair that
@@ -49,6 +51,8 @@ class PairStore:
 
     Args:
         max_pairs: Maximum number of pairs.
+        many_pairs: Pairs beyond the first ones of their utterances are kept as long as there are no more than
+            this in all. ``None``: as ``max_pairs``.
 
     Attributes:
         keys: ``(n,)`` int64 on the host, the identities of the pairs.
@@ -66,8 +70,9 @@ class PairStore:
         ([3, 4], torch.Size([2, 2, 8]))
     """
 
-    def __init__(self, max_pairs: int) -> None:
+    def __init__(self, max_pairs: int, many_pairs: int | None = None) -> None:
         self._max_pairs = max_pairs
+        self._many_pairs = max_pairs if many_pairs is None else min(many_pairs, max_pairs)
         self.keys = torch.empty(0, dtype=torch.int64)
         self.priorities = torch.empty(0, dtype=torch.int64)
         self.groups = torch.empty(0, dtype=torch.int64)
@@ -124,8 +129,8 @@ class PairStore:
             grown[places.to(rows.device)] = rows[new.to(rows.device)]
 
     def keep(self, keys: Tensor, priorities: Tensor) -> None:
-        """Drop the pairs that are not among the ``max_pairs`` of lowest priority of these m, ``(m,)`` int64 each,
-        which may hold those of other processes too."""
+        """Drop the pairs that would not be kept of these m, ``(m,)`` int64 each, which may hold those of other
+        processes too."""
         self.drop(~torch.isin(self.keys, keys[self._bottom_k(keys, priorities)]))
 
     def drop(self, unwanted: Tensor) -> None:
@@ -152,10 +157,12 @@ class PairStore:
         return tuple(self._buffers or ())
 
     def _bottom_k(self, keys: Tensor, priorities: Tensor) -> Tensor:
-        """Mask ``(n,)`` of the ``max_pairs`` different keys of lowest priority; of equal keys the first."""
+        """Mask ``(n,)`` of the different keys of lowest priority that are kept; of equal keys the first."""
         first = _first_of_each(keys)
         mask = torch.zeros(len(keys), dtype=torch.bool)
-        mask[first[priorities[first].argsort(stable=True)[: self._max_pairs]]] = True
+        of_utterances = int((anchor_numbers(priorities[first]) == 0).sum())  # which come first
+        most = min(self._max_pairs, max(self._many_pairs, of_utterances))
+        mask[first[priorities[first].argsort(stable=True)[:most]]] = True
         return mask
 
     def _grow(self, buffer: Tensor, rows: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 
 from lightning_mi import MIBoundCallback, mi_bound
 from lightning_mi.inputs.batches import Waveforms
+from lightning_mi.inputs.pairs_per_utterance import MOST_PAIRS_PER_UTTERANCE
 from lightning_mi.inputs.segments import SegmentSampler, parse_gaps
 from tests.helpers.models import TinySpeechModel, loader
 from tests.helpers.run_callback import PAPER, mi_callback, validate
@@ -21,14 +22,20 @@ def test_logs_what_the_estimator_says_about_the_segments(setting):
     one = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, **(PAPER if paper else {}))
     logged, warned = validate(module, loader(x), callback=one)
     sampler = SegmentSampler(
-        0.5, parse_gaps("near"), SAMPLE_RATE, seed=0, channels="shared" if paper else "independent"
+        0.5,
+        parse_gaps("near"),
+        SAMPLE_RATE,
+        0,
+        MOST_PAIRS_PER_UTTERANCE,
+        channels="shared" if paper else "independent",
     )
     segments = sampler(Waveforms(x, torch.full((200,), x.shape[1])))
+    order = segments.keys.argsort()
     with torch.no_grad():
         frames = torch.stack([module(pair) for pair in segments.samples])
     z = frames.mean(dim=2) if paper else torch.stack([frames[:, 0, -1], frames[:, 1, 0]], dim=1)
     quantizer = "kmeans" if paper else "canonical"
-    reference = mi_bound(z[:, 0], z[:, 1], 8, groups=segments.groups, quantizer=quantizer)
+    reference = mi_bound(z[order, 0], z[order, 1], 8, groups=segments.groups[order], quantizer=quantizer)
     # Encoding one by one rounds differently, which may move a point across a border of clusters.
     assert logged["val/mi_bound"] == pytest.approx(reference.bound, abs=2e-2)
     assert logged["mi_bound/stderr"] == pytest.approx(reference.stderr, abs=2e-3)
@@ -36,7 +43,7 @@ def test_logs_what_the_estimator_says_about_the_segments(setting):
     assert logged["mi_bound/cross_entropy"] == pytest.approx(reference.cross_entropy, abs=2e-2)
     assert logged["mi_bound/ceiling"] == pytest.approx(torch.tensor(8.0).log().item())
     assert logged["mi_bound/active_clusters"] == 8
-    assert logged["mi_bound/pairs"] == 200
+    assert logged["mi_bound/pairs"] == len(segments.keys) == 600
     assert logged["mi_bound/skipped"] == 0
     assert logged["mi_bound/seconds"] > 0
     assert logged["val/mi_bound"] > (0.3 if paper else 0.05)
@@ -75,17 +82,25 @@ def test_content_is_what_views_of_one_moment_share_and_distant_ones_do_not():
     one = MIBoundCallback("content", num_clusters=8, sample_rate=SAMPLE_RATE, layers=["rnn", "head"], embed=_head)
     logged, warned = validate(module, loader(x), callback=one)
     views = SegmentSampler(
-        0.5, parse_gaps(["same", "far"]), SAMPLE_RATE, seed=0, channels="independent", speed=1.3
+        0.5,
+        parse_gaps(["same", "far"]),
+        SAMPLE_RATE,
+        0,
+        MOST_PAIRS_PER_UTTERANCE,
+        channels="independent",
+        speed=1.3,
     )(Waveforms(x, torch.full((200,), x.shape[1])))
-    assert views.samples.shape == (200, 3, SAMPLE_RATE // 2)
+    assert views.samples.shape == (600, 3, SAMPLE_RATE // 2)
+    order = views.keys.argsort()
     for layer in ("rnn", "head"):
         with torch.no_grad():
-            frames = torch.stack([module(three) for three in views.samples])
+            frames = torch.stack([module(three) for three in views.samples[order]])
             if layer == "head":
                 frames = module.head(frames)
         z = frames[:, :, frames.shape[2] // 2]
         same, far = (
-            mi_bound(z[:, 0], z[:, partner], 8, groups=views.groups, quantizer="canonical") for partner in (1, 2)
+            mi_bound(z[:, 0], z[:, partner], 8, groups=views.groups[order], quantizer="canonical")
+            for partner in (1, 2)
         )
         content, stderr = same.scores.floored().gain_over(far.scores.floored())
         assert logged[f"mi_bound/layers/{layer}/bound"] == pytest.approx(same.bound, abs=4e-2)

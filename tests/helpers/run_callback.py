@@ -16,6 +16,8 @@ from tests.helpers.speech import SAMPLE_RATE, utterances
 
 # The paper's preset. What `utterances` share lasts for all of each, and means encode it best.
 PAPER = {"pooling": "mean", "quantizer": "kmeans", "channels": "shared"}
+# Each utterance is a pair, in the order in which a test writes them out.
+ONE_PAIR = {"pairs_per_utterance": 1}
 
 
 @dataclass
@@ -81,8 +83,9 @@ def callback_warnings(name: str = "MIBoundCallback") -> Iterator[list[str]]:
 
 
 def mi_callback(**arguments: Any) -> MIBoundCallback:
-    """The callback for `utterances`: the paper's preset with 8 clusters, unless ``arguments`` say otherwise."""
-    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | PAPER | arguments))
+    """The callback for `utterances`: the paper's preset with 8 clusters and one pair an utterance, unless
+    ``arguments`` say otherwise."""
+    return MIBoundCallback(**({"num_clusters": 8, "sample_rate": SAMPLE_RATE} | PAPER | ONE_PAIR | arguments))
 
 
 def run_callback(

@@ -78,6 +78,8 @@ CASES = {
         {"num_clusters": 16},
     ),
     "fewer utterances than processes need": (lambda: utterances(5), {}),
+    # Two for 301, four for the half of them that each process has.
+    "pairs of one utterance, chosen": (lambda: utterances(301), {"max_pairs": 602}),
 }
 
 
@@ -112,7 +114,8 @@ def all_cases(processes):
 @pytest.mark.parametrize("processes", [2, 3])
 def test_equals_one_process(tmp_path, processes):
     alone = all_cases(1)
-    assert alone["copies"][0]["mi_bound/pairs"] == 101
+    assert alone["copies"][0]["mi_bound/pairs"] == 303
+    assert alone["pairs of one utterance, chosen"][0]["mi_bound/pairs"] == 602
     assert alone["more utterances than pairs"][0]["mi_bound/pairs"] == 90
     assert alone["a process without a usable utterance"][0]["mi_bound/skipped"] == 100
     assert alone["pairs of one utterance, speakers"][0]["mi_bound/pairs"] == 303

@@ -8,14 +8,14 @@ from lightning.pytorch import Trainer
 from lightning_mi import MIBoundCallback
 from lightning_mi.ranking import rank_models
 from tests.helpers.models import TinySpeechModel, loader
-from tests.helpers.run_callback import PAPER
+from tests.helpers.run_callback import ONE_PAIR, PAPER
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 COUNT = 200
 
 
 def rank(models, data=None, trainer=None, **kwargs):
-    settings = {"num_clusters": 8, "sample_rate": SAMPLE_RATE} | kwargs
+    settings = {"num_clusters": 8, "sample_rate": SAMPLE_RATE} | ONE_PAIR | kwargs
     return rank_models(
         models,
         loader(utterances(COUNT)) if data is None else data,

@@ -21,7 +21,7 @@ from lightning_mi.ranking.rank import rank_models
 from lightning_mi.ranking.report import format_ranking, plot_ranking
 from tests.helpers.library_models import SMALL_WAV2VEC2, transformers_config
 from tests.helpers.models import TinySpeechModel, loader, quiet_trainer
-from tests.helpers.run_callback import PAPER
+from tests.helpers.run_callback import ONE_PAIR, PAPER
 from tests.helpers.speech import SAMPLE_RATE, syllables, utterances
 from tests.ranking.models import COUNT, rank, three_models
 
@@ -53,7 +53,7 @@ def test_the_delta_to_best_is_the_gain_of_the_best():
     ranking = rank(models)
     estimates = {}
     for name, model in models.items():
-        callback = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, **PAPER)
+        callback = MIBoundCallback(num_clusters=8, sample_rate=SAMPLE_RATE, **PAPER, **ONE_PAIR)
         quiet_trainer(callbacks=[callback]).validate(model, loader(utterances(COUNT)), verbose=False)
         estimates[name] = next(iter(callback.estimates.values()))
     best, other = ranking.models
@@ -77,7 +77,7 @@ def test_views_are_ranked_by_content():
         return embed
 
     models = {"all": spectrum(0, 3), "moment": spectrum(2, 50)}
-    callback = partial(MIBoundCallback, "content", num_clusters=8, sample_rate=SAMPLE_RATE)
+    callback = partial(MIBoundCallback, "content", num_clusters=8, sample_rate=SAMPLE_RATE, **ONE_PAIR)
     ranking = rank_models(models, loader(x), callback, quiet_trainer, progress_bar=False)
     assert ranking.by == "content"
     assert [model.name for model in ranking.models] == ["moment", "all"]

@@ -14,6 +14,7 @@ from lightning_mi.failures import NoEstimateError
 from lightning_mi.inputs.segments import SegmentSampler
 from lightning_mi.validation.epoch import ValidationEpoch
 from tests.helpers.models import TinySpeechModel, quiet_trainer
+from tests.helpers.run_callback import ONE_PAIR
 from tests.helpers.speech import SAMPLE_RATE, utterances
 
 
@@ -42,7 +43,7 @@ class OfFrames(Shapes):
 
 
 def epoch_of(module, forward=StrategyForward, measure_input=False, measure_null=False, held=None, **arguments):
-    arguments = Arguments(**({"num_clusters": 4, "sample_rate": SAMPLE_RATE} | arguments))
+    arguments = Arguments(**({"num_clusters": 4, "sample_rate": SAMPLE_RATE} | ONE_PAIR | arguments))
     sampler = SegmentSampler(
         arguments.segment_seconds,
         arguments.gaps,

@@ -40,6 +40,23 @@ def test_holds_no_more_than_it_should_and_admits_fewer_and_fewer():
     assert embedded < 64 * (1 + 4.61 + 2)  # k (1 + ln(n / k)), and room for chance
 
 
+@settings(deadline=None, max_examples=50)
+@given(count=st.integers(1, 80), numbers=st.integers(1, 4), many=st.integers(1, 200), most=st.integers(1, 200))
+def test_further_pairs_of_utterances_fill_no_more_than_they_should(count, numbers, many, most):
+    """Against brute force, in batches of any size."""
+    number = torch.arange(count * numbers) % numbers
+    keys = torch.arange(count * numbers)
+    priorities = (number << 55) + (mix(keys // numbers) >> 9).abs()
+    kept = keys[priorities.argsort()].tolist()
+    expected = {key for place, key in enumerate(kept) if place < most and (place < many or number[key] == 0)}
+    store = PairStore(most, many)
+    for part in keys[torch.randperm(len(keys))].split(7):
+        part = part[store.admits(part, priorities[part])]
+        store.add(part, priorities[part], part, {OUTPUT: part[:, None, None].float()})
+    assert set(store.keys.tolist()) == expected
+    assert torch.equal(store[OUTPUT][:, 0, 0], store.keys.float())
+
+
 def test_duplicates_are_kept_once():
     store = PairStore(max_pairs=10)
     fill(store, torch.tensor([1, 2, 3]), 3)
