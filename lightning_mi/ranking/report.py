@@ -185,7 +185,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         >>> plot_ranking(Ranking((best,), {})).axes[1].get_xlabel().splitlines()
         ['delta to best (paired),', '± 2 standard errors (nats)']
     """
-    check_can_plot()
+    check_can_plot(path or "")
     if not ranking.models:
         raise ValueError("`ranking` must hold at least one ranked model to draw, got none. See its `left_out`.")
     with plain_style():
