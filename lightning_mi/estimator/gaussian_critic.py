@@ -285,7 +285,7 @@ def _refitted(attempt: _Attempt, z_a: Tensor, z_b: Tensor, seed: int) -> Gaussia
     deviation = [_deviation(each) for each in features]
     scaled = [each / own for each, own in zip(features, deviation, strict=True)]
     shrinkages = SHRINKAGES[: attempt.number + 1]
-    found = directions(scaled[0], scaled[1], _MOST_DIRECTIONS, seed, shrinkages)[-1]
+    *_, found = directions(scaled[0], scaled[1], _MOST_DIRECTIONS, seed, shrinkages)
     measured = len(critic.correlation)  # if there were fewer training rows than directions now
 
     def refitted(old: Coordinates, new: Tensor, rows: Tensor, scale: Tensor) -> Coordinates:
