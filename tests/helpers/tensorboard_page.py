@@ -29,6 +29,32 @@ FLAGS = (
     "--virtual-time-budget=20000",  # of the page's clock, in ms: it loads what is on the screen
     "--disable-3d-apis",  # else a thread that does not keep to that clock draws the charts
 )
+_SHOWN = "mi_bound/(curve|clusters|input|gain)$|^val/(loss|mi_bound)$"  # all would make a long picture
+
+
+@contextmanager
+def served(logs: Path) -> Iterator[str]:
+    """The address of a TensorBoard of these logs, once it shows ``mi_bound/curve``."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = opened.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--load_fast=false"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(120):
+            try:
+                tags = urllib.request.urlopen(f"{address}data/plugin/images/tags", timeout=5).read()
+                if b"mi_bound/curve" in tags:
+                    break
+            except (urllib.error.URLError, OSError):
+                pass
+            time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
 
 
 def open_page(address: str, picture: Path, size: tuple[int, int], tags: str = "") -> str:
