@@ -39,7 +39,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
         from hydra.errors import HydraException
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
-        from yaml import YAMLError
+        from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"configs need Hydra, which cannot be imported ({error}); install it with: "

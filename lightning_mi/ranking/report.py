@@ -135,11 +135,11 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
             writer.writerow(row)
 
 
-def check_can_plot(path: str | Path) -> None:
+def check_can_plot(path: str | Path | None = None) -> None:
     """Raise an error if :func:`plot_ranking` cannot draw to this path.
 
     Args:
-        path: Path of the figure.
+        path: Path of the figure; ``None``: it is not written.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed; the message gives the command to install it.
@@ -155,7 +155,7 @@ def check_can_plot(path: str | Path) -> None:
             f"the plot of a ranking needs matplotlib, which cannot be imported ({error}); install it with: "
             "pip install 'lightning-mi[plot]'"
         ) from error
-    ending = Path(path).suffix.lower()
+    ending = "" if path is None else Path(path).suffix.lower()
     known = [f".{name}" for name in matplotlib.figure.Figure().canvas.get_supported_filetypes()]
     if ending and ending not in known:
         raise ValueError(f"{ending!r} is no format of matplotlib; expected an ending out of {', '.join(known)}")
@@ -175,7 +175,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        ValueError: If no model was ranked.
+        ValueError: If no model was ranked, or the path's ending names no format that matplotlib writes.
 
     Example:
         >>> from lightning_mi import MIEstimate
@@ -185,7 +185,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         >>> plot_ranking(Ranking((best,), {})).axes[1].get_xlabel().splitlines()
         ['delta to best (paired),', '± 2 standard errors (nats)']
     """
-    check_can_plot(path or "")
+    check_can_plot(path)
     if not ranking.models:
         raise ValueError("`ranking` must hold at least one ranked model to draw, got none. See its `left_out`.")
     with plain_style():
