@@ -22,6 +22,7 @@ from lightning_mi.embedding.step_input import StepInput
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.gaussian_critic import MOST_PARTNERS
 from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
 from lightning_mi.estimator.registry import BoundName, ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError, explained
@@ -156,8 +157,9 @@ class MIBoundCallback(Callback):
             log-uniform between ``1 / speed`` and ``speed``, so that its pitch, formants and tempo are its own; an
             utterance must then have room for ``speed`` times the segments. ``None``: by the preset.
         bound: ``"clusters"``, or ``"contrastive"``: without clusters, by telling each partner from all others, see
-            :func:`lightning_mi.mi_bound`. ``quantizer`` and ``probe`` are then of no use but for ``labels``, and
-            ``ceiling`` is the log of the number of partners, half of the pairs.
+            :func:`lightning_mi.mi_bound`. It is tighter. ``num_clusters`` and ``quantizer`` are then of no use,
+            and in the logged names the partners that a row is compared with (half of the pairs, at most 4096)
+            stand for the clusters.
 
     Attributes:
         arguments: The checked arguments (:class:`lightning_mi.arguments.Arguments`), with ``None`` resolved.
@@ -268,7 +270,7 @@ class MIBoundCallback(Callback):
         self._answer: Answer | None = None
         self._step_input: StepInput | None = None
         self._stated_rate: float | None = None
-        self._figures = FigureLogger(arguments.log_name)
+        self._figures = FigureLogger(arguments.log_name, has_clusters=arguments.bound == "clusters")
         self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
 
     @property
@@ -572,9 +574,16 @@ class MIBoundCallback(Callback):
             [gap.name for gap in self.sampler.gaps],
             self._layer_names if arguments.layers is not None else (),
             [labels.name for labels in arguments.label_sources],
-            math.log(arguments.num_clusters or self._state.num_clusters or MOST_CLUSTERS),
+            self._highest_ceiling(),
         )
         return {f"{self._prefix}/{name}": value for name, value in lowest.items()}
+
+    def _highest_ceiling(self) -> float:
+        """No bound of this run can be higher, in nats."""
+        arguments = self.arguments
+        if arguments.bound == "contrastive":
+            return math.log(min(arguments.max_pairs, MOST_PARTNERS))
+        return math.log(arguments.num_clusters or self._state.num_clusters or MOST_CLUSTERS)
 
     def _show_monitors(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         """Show the ``values`` that are monitored to early stopping, checkpointing and schedulers."""
