@@ -31,5 +31,6 @@ def test_a_browser_shows_the_groups_the_charts_and_the_figures(tmp_path):
             )
             assert figure.size[0] > 500
             assert figure.getextrema()[0] < 100 < 250 < figure.getextrema()[1]  # lines on white
+    assert len(re.findall(r'<path[^>]* d="M[\d.-]+,[\d.-]+L', page)) > 5  # the lines of the charts
     shown = Image.open(tmp_path / "page.png")
-    assert len(shown.convert("RGB").getcolors(maxcolors=1 << 24) or []) > 100  # charts were drawn
+    assert len(shown.convert("RGB").getcolors(maxcolors=1 << 24) or []) > 100
