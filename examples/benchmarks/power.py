@@ -1,11 +1,12 @@
-"""The smallest true gain between two models that is seen, and the jitter of one epoch, by pairs an utterance.
+"""The smallest true gain between two models that is seen, and the jitter of one epoch, by pairs per utterance.
 
-python -m lightning_mi.examples.benchmarks.power              # 40 draws of each setting, some minutes
+python -m lightning_mi.examples.benchmarks.power              # 40 draws of each setting, about two minutes
 python -m lightning_mi.examples.benchmarks.power --draws 10   # a look
 
 An utterance has a speaker and a sequence of units; a segment's embedding is the sum of the speaker's vector, its
 unit's vector and noise. Two models differ in the size of the noise alone, most of which they share. The settings
-are the callback's: K by the number of pairs, canonical clusters, utterances as groups.
+are the callback's: one pair an utterance or the default, K by the number of pairs, canonical clusters, utterances
+as groups.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from torch import Tensor
 from lightning_mi import MIEstimate, mi_bound
 from lightning_mi.estimator.group_scores import significance_factor
 from lightning_mi.estimator.num_clusters import default_num_clusters
+from lightning_mi.inputs.pairs_per_utterance import (
+    MANY_PAIRS,
+    MOST_PAIRS_PER_UTTERANCE,
+    default_pairs_per_utterance,
+)
 
 UTTERANCES = (200, 500, 2000)
-MOST_PAIRS, FILL = 4, 4096
 DIM, UNITS = 16, 32
 SPEAKER, UNIT, NOISE = 0.5, 1.0, 0.8  # standard deviations in each dimension
 STAY = 0.5  # probability that the next segment has the same unit
@@ -38,9 +43,10 @@ class Draw:
     def __init__(self, utterances: int, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(1000 * seed + utterances)
         speakers = SPEAKER * self._normal(utterances, 1, 1, DIM)
-        first = torch.randint(UNITS, (utterances, MOST_PAIRS), generator=self.generator)
-        other = torch.randint(UNITS, (utterances, MOST_PAIRS), generator=self.generator)
-        stays = torch.rand(utterances, MOST_PAIRS, generator=self.generator) < STAY
+        shape = utterances, MOST_PAIRS_PER_UTTERANCE
+        first = torch.randint(UNITS, shape, generator=self.generator)
+        other = torch.randint(UNITS, shape, generator=self.generator)
+        stays = torch.rand(*shape, generator=self.generator) < STAY
         units = torch.stack([first, torch.where(stays, first, other)], dim=2)
         self.clean = speakers + unit_vectors()[units]  # (utterances, pairs, 2, DIM)
         self.noise = self._normal(*self.clean.shape)
@@ -92,12 +98,10 @@ def _log_normal(z: Tensor, means: Tensor, variance: float) -> Tensor:
     return -squares / (2 * variance) - z.shape[1] / 2 * math.log(2 * math.pi * variance)
 
 
-def estimate(embeddings: Tensor, pairs: int, num_clusters: int | None = None, seed: int = 0) -> MIEstimate:
+def estimate(embeddings: Tensor, pairs: int, num_clusters: int, seed: int = 0) -> MIEstimate:
     """The bound of the first pairs of each utterance, as the callback makes it."""
     rows = embeddings[:, :pairs].flatten(0, 1)
     groups = torch.arange(len(embeddings)).repeat_interleave(pairs)
-    if num_clusters is None:
-        num_clusters = default_num_clusters(len(rows))
     return mi_bound(rows[:, 0], rows[:, 1], num_clusters, groups=groups, seed=seed, quantizer="canonical")
 
 
@@ -107,14 +111,14 @@ def is_seen(better: MIEstimate, base: MIEstimate) -> bool:
     return gain > significance_factor(better.num_groups) * stderr
 
 
-def smallest_gain(gains: Sequence[float], shares: Sequence[float]) -> float:
-    """The true gain at which the share of draws that see it reaches ``POWER``, between two of ``gains``."""
+def smallest_gain(gains: Sequence[float], shares: Sequence[float]) -> str:
+    """The true gain at which the share of draws that see it reaches ``POWER``, interpolated, as text."""
     for number in range(1, len(gains)):
         low, high = shares[number - 1], shares[number]
         if high >= POWER:
             part = max(0.0, (POWER - low) / (high - low))
-            return gains[number - 1] + part * (gains[number] - gains[number - 1])
-    return math.inf
+            return f"{gains[number - 1] + part * (gains[number] - gains[number - 1]):.2f}"
+    return f"above {gains[-1]:.1f}"
 
 
 def row(utterances: int, pairs: int, by_utterances: bool, draws: int, gains: Sequence[float]) -> str:
@@ -135,14 +139,13 @@ def row(utterances: int, pairs: int, by_utterances: bool, draws: int, gains: Seq
         for number, less in enumerate(LESS):
             seen[number] += is_seen(estimate(draw.embeddings(less), pairs, num_clusters), base)
     shares = [number / draws for number in seen]
-    least = smallest_gain(gains, shares)
     cells = [
         f"{utterances}",
         f"{pairs}",
         f"{num_clusters}",
         f"{statistics.mean(bases):.3f}",
         f"{statistics.mean(errors):.3f}",
-        f"{least:.3f}",
+        smallest_gain(gains, shares),
         f"{100 * shares[0]:.0f} %",
         f"{math.sqrt(statistics.mean(jitter)):.4f}",
         f"{math.sqrt(statistics.mean(luck)):.4f}",
@@ -166,11 +169,11 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for utterances in UTTERANCES:
-        automatic = max(1, min(MOST_PAIRS, round(FILL / utterances)))
+        default = default_pairs_per_utterance(utterances, MANY_PAIRS)
         print(row(utterances, 1, False, options.draws, gains), flush=True)
-        print(row(utterances, automatic, False, options.draws, gains), flush=True)
+        print(row(utterances, default, False, options.draws, gains), flush=True)
         if options.clusters:
-            print(row(utterances, automatic, True, options.draws, gains), flush=True)
+            print(row(utterances, default, True, options.draws, gains), flush=True)
 
 
 if __name__ == "__main__":
