@@ -103,14 +103,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--small", action="store_true", help="two narrow blocks, utterances of 2 s")
     parser.add_argument("--utterances", type=int, default=2048)
+    parser.add_argument("--seconds", type=float, help="of an utterance (default: 10, with --small 2)")
+    parser.add_argument("--pairs-per-utterance", type=int, help="default: the callback's")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     module = Encoder(2 if arguments.small else 12)
-    x = utterances(arguments.utterances, 2.0 if arguments.small else 10.0)
+    x = utterances(arguments.utterances, arguments.seconds or (2.0 if arguments.small else 10.0))
     data = DataLoader(TensorDataset(x), batch_size=arguments.batch_size)
-    callback = MIBoundCallback(embed="embed", num_clusters=128, input_baseline=False, null_control=False)
+    callback = MIBoundCallback(
+        embed="embed",
+        num_clusters=128,
+        pairs_per_utterance=arguments.pairs_per_utterance,
+        input_baseline=False,
+        null_control=False,
+    )
     ways = {
         "without": Epoch([], module, data, arguments.device),
         "with": Epoch([callback], module, data, arguments.device),

@@ -115,14 +115,15 @@ def by_hand(client: Client, callback: MIBoundCallback) -> MIEstimate:
     client.module.eval()
     with torch.no_grad():
         z = client.by_hand(segments.samples.flatten(0, 1)).unflatten(0, segments.samples.shape[:2])
-    pooled = pool(z, callback.arguments.pooling)
+    order = segments.keys.argsort()  # as the callback's
+    pooled = pool(z, callback.arguments.pooling)[order]
     a = callback.arguments
     return mi_bound(
         pooled[:, 0],
         pooled[:, 1],
         CLUSTERS,
         seed=a.seed,
-        groups=segments.groups,
+        groups=segments.groups[order],
         quantizer=a.quantizer,
         probe=a.probe,
     )

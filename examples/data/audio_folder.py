@@ -20,6 +20,7 @@ from lightning_mi.examples.data.extras import import_extra
 from lightning_mi.examples.data.paths import from_start
 from lightning_mi.examples.data.speech import SpeechDataModule
 from lightning_mi.examples.data.utterances import Recording, Utterance
+from lightning_mi.validation.estimates import FEWEST_SPEAKERS
 
 # A convolutional front end cannot take less.
 _SHORTEST_SECONDS = 0.1
@@ -41,7 +42,8 @@ class AudioFolderDataModule(SpeechDataModule):
 
     An utterance's id is its path below the root, so moving the data does not change the split.
     ``language`` and ``voice`` are both the first folder below the root, or the root's own name for files
-    that lie directly in it. Several roots count as folders side by side in one root.
+    that lie directly in it. Several roots count as folders side by side in one root. If all files lie in five such
+    folders or more, these are taken for speakers (or sessions), and batches name them.
 
     Args:
         root: The folder, or a list of folders.
@@ -134,6 +136,9 @@ class AudioFolderDataModule(SpeechDataModule):
                 f"root={self._shown_roots()}: no usable audio file there; expected files with one of the "
                 f"extensions {', '.join(sorted(audio_extensions()))}"
             )
+        below = [Path(recording.utterance.id).parts for recording in recordings]
+        folders = {parts[0] for parts in below}
+        self.names_speakers = len(folders) >= FEWEST_SPEAKERS and all(len(parts) > 1 for parts in below)
         return recordings
 
     def _without_the_longest(self, found: list[tuple[Path, Recording, float]], report: Report) -> list[Recording]:

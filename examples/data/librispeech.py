@@ -35,6 +35,8 @@ class LibriSpeechDataModule(SpeechDataModule):
         ValueError: An argument is out of its range.
     """
 
+    names_speakers = True
+
     def __init__(
         self,
         root: str | Path,

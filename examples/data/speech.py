@@ -19,7 +19,8 @@ class SpeechDataModule(LightningDataModule):
     has a test set.
 
     Batches are ``{"waveforms": (B, T) float32 in [-1, 1], "lengths": (B,) int64, "index": (B,) int64}``;
-    ``index`` is the position in ``train_utterances`` or ``val_utterances``.
+    ``index`` is the position in ``train_utterances`` or ``val_utterances``. Of a source that
+    :attr:`names_speakers`, batches also have ``"speaker": (B,) int64``, the groups of the callback's bound.
 
     Args:
         sample_rate: Sample rate of the waveforms in Hz.
@@ -33,6 +34,7 @@ class SpeechDataModule(LightningDataModule):
         train_dataset: The training set, after :meth:`setup`.
         val_dataset: The validation set, after :meth:`setup`.
         test_dataset: The source's test set, or the validation set if it has none.
+        names_speakers: Whether the ``voice`` of each utterance is known to be its speaker, after :meth:`setup`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -41,6 +43,7 @@ class SpeechDataModule(LightningDataModule):
     train_dataset: SpeechDataset
     val_dataset: SpeechDataset
     test_dataset: SpeechDataset
+    names_speakers: bool = False
 
     def __init__(
         self,
@@ -98,9 +101,10 @@ class SpeechDataModule(LightningDataModule):
             return
         train, val = self.load_split()
         test = self.load_test()
-        self.train_dataset = SpeechDataset(train, crop_samples=round(self.crop_seconds * self.sample_rate))
-        self.val_dataset = SpeechDataset(val)
-        self.test_dataset = self.val_dataset if test is None else SpeechDataset(test)
+        crop, named = round(self.crop_seconds * self.sample_rate), self.names_speakers
+        self.train_dataset = SpeechDataset(train, crop, named)
+        self.val_dataset = SpeechDataset(val, with_speakers=named)
+        self.test_dataset = self.val_dataset if test is None else SpeechDataset(test, with_speakers=named)
         self._is_set_up = True
 
     @property

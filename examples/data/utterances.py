@@ -11,6 +11,9 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import NotRequired
+
+from lightning_mi.inputs.labels import number_of_text
 
 _STAND_INS = 10  # in a row, behind which a missing file is an error
 
@@ -56,14 +59,16 @@ class Example(TypedDict):
 
     waveform: Tensor
     index: int
+    speaker: NotRequired[int]
 
 
 class Batch(TypedDict):
-    """Examples put together: ``(B, T)`` float32 waveforms, ``(B,)`` int64 lengths and indices."""
+    """Examples put together: ``(B, T)`` float32 waveforms, ``(B,)`` int64 lengths, indices and speakers."""
 
     waveforms: Tensor
     lengths: Tensor
     index: Tensor
+    speaker: NotRequired[Tensor]
 
 
 class SpeechDataset(Dataset[Example]):
@@ -76,17 +81,21 @@ class SpeechDataset(Dataset[Example]):
         recordings: The recordings, in the order of the indices.
         crop_samples: Cut a random window of that many samples from longer utterances. The place comes
             from torch's generator, so ``seed_everything`` settles it. ``None`` gives whole utterances.
+        with_speakers: Whether items have a ``speaker``, a number made of the utterance's ``voice``.
 
     Raises:
         ValueError: ``crop_samples`` is below 1.
     """
 
-    def __init__(self, recordings: Sequence[Recording], crop_samples: int | None = None) -> None:
+    def __init__(
+        self, recordings: Sequence[Recording], crop_samples: int | None = None, with_speakers: bool = False
+    ) -> None:
         if crop_samples is not None and crop_samples < 1:
             raise ValueError(f"crop_samples={crop_samples}: expected at least 1 sample, or None for no crops")
         self.recordings = tuple(recordings)
         self.utterances = tuple(recording.utterance for recording in recordings)
         self.crop_samples = crop_samples
+        self.with_speakers = with_speakers
         self._has_warned = False
 
     def __len__(self) -> int:
@@ -97,7 +106,10 @@ class SpeechDataset(Dataset[Example]):
         if self.crop_samples is not None and len(waveform) > self.crop_samples:
             start = int(torch.randint(len(waveform) - self.crop_samples + 1, ()))
             waveform = waveform[start : start + self.crop_samples]
-        return {"waveform": waveform, "index": index}
+        example: Example = {"waveform": waveform, "index": index}
+        if self.with_speakers:
+            example["speaker"] = number_of_text(self.utterances[index].voice)
+        return example
 
     def _read(self, index: int) -> tuple[int, Tensor]:
         """The waveform at ``index``, or one of the next that can be read: files vanish while a run reads them."""
@@ -129,14 +141,18 @@ def collate(examples: Sequence[Example]) -> Batch:
 
     Returns:
         ``{"waveforms": (B, T) float32, "lengths": (B,) int64, "index": (B,) int64}``, where ``T`` is the
-        longest waveform and ``lengths`` counts each one's own samples.
+        longest waveform and ``lengths`` counts each one's own samples; and ``"speaker": (B,) int64`` if all
+        examples have one.
     """
     waveforms = [example["waveform"] for example in examples]
-    return {
+    batch: Batch = {
         "waveforms": torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
         "lengths": torch.tensor([len(waveform) for waveform in waveforms]),
         "index": torch.tensor([example["index"] for example in examples]),
     }
+    if all("speaker" in example for example in examples):
+        batch["speaker"] = torch.tensor([example["speaker"] for example in examples])
+    return batch
 
 
 def split(

@@ -190,8 +190,9 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
     if findings.num_speakers is not None:
         yield _of_speakers(findings.num_speakers)
     if arguments.pairs_per_utterance is None and findings.pairs_per_utterance > 1:
-        taken = f"takes up to {findings.pairs_per_utterance} pairs from an utterance, {findings.num_pairs} in all."
-        yield Message(Topic.PAIRS_PER_UTTERANCE, taken, is_warning=False)
+        most = findings.pairs_per_utterance
+        takes = f"takes up to {most} pairs from an utterance, {findings.num_pairs} in all."
+        yield Message(Topic.PAIRS_PER_UTTERANCE, takes, is_warning=False, subject=str(most))
     wanted, used = arguments.num_clusters, findings.num_clusters
     if arguments.bound == "contrastive":
         others = findings.primary.num_clusters - 1

@@ -18,6 +18,7 @@ from lightning.pytorch import seed_everything
 from lightning_mi.examples import data
 from lightning_mi.examples.data import AudioFolderDataModule, EspeakDataModule, LibriSpeechDataModule
 from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.inputs.batches import read_batch
 
 sf = pytest.importorskip("soundfile")
 pytest.importorskip("torchaudio")
@@ -355,6 +356,32 @@ def test_audio_folder_takes_several_roots(tmp_path: Path) -> None:
     assert [u.language for u in datamodule.val_utterances] == ["de", "fr", "fr-2"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("abcde", 5),  # speaker/chapter/file
+        ("abcd", None),
+    ],
+)
+def test_audio_folder_names_speakers_if_files_lie_in_five_folders(
+    tmp_path: Path, names: str, expected: int | None
+) -> None:
+    for name in names:
+        for i in range(2):
+            write_tone(tmp_path / name / str(i) / "x.wav")
+    datamodule = AudioFolderDataModule(tmp_path, val_fraction=1.0)
+    datamodule.setup()
+    (batch,) = datamodule.val_dataloader()
+    found = read_batch(batch).speakers
+    assert (None if found is None else len(found.unique())) == expected
+    if found is not None:
+        assert torch.equal(found[::2], found[1::2])
+    write_tone(tmp_path / "one.wav")  # a file outside of any folder is nobody's
+    datamodule = AudioFolderDataModule(tmp_path, val_fraction=1.0)
+    datamodule.setup()
+    assert "speaker" not in next(iter(datamodule.val_dataloader()))
+
+
 def test_audio_folder_errors_name_the_root(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"root=.*nowhere.* is not a folder"):
         AudioFolderDataModule(tmp_path / "nowhere").setup()
@@ -404,6 +431,7 @@ def test_librispeech(tmp_path: Path) -> None:
     assert sorted(batch["lengths"].tolist()) == [8000, 8000, 12000, 12000, 12000, 12000]
     (batch,) = datamodule.val_dataloader()
     assert batch["lengths"].tolist() == [8000, 16000, 24000]
+    assert len(batch["speaker"].unique()) == 1
     assert {u.voice for u in datamodule.test_dataset.utterances} == {"14"}
 
 

@@ -62,6 +62,7 @@ def run_from_the_command_line(cli, model, data, name, layer):
         "callbacks.num_clusters": "8",
         "callbacks.sample_rate": "1000",
         "callbacks.gap_seconds": "[near, 0.25]",
+        "callbacks.pairs_per_utterance": "null",  # two of each have room
         "callbacks.layers": f"[{layer}]",
         "callbacks.labels": "null",
     }
@@ -69,7 +70,7 @@ def run_from_the_command_line(cli, model, data, name, layer):
     arguments = ["fit", f"--trainer.callbacks+={name}"]
     arguments += [f"--trainer.{name}={value}" for name, value in settings.items()]
     made = cli(model, data, args=arguments, save_config_callback=None)
-    assert made.trainer.callback_metrics["mi_bound/pairs"] == 100
+    assert made.trainer.callback_metrics["mi_bound/pairs"] == 200
     assert {"mi_bound/gap_0.25/bound", f"mi_bound/layers/{layer}/bound"} <= made.trainer.callback_metrics.keys()
 
 

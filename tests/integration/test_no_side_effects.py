@@ -262,7 +262,7 @@ def test_what_was_compiled_is_neither_used_nor_added_to():
         return forward(self, x)
 
     model.encode = torch.compile(lambda x: encode(model, x), backend=backend)
-    one = MIBoundCallback(num_clusters=4, sample_rate=SAMPLE_RATE, embed="encode")
+    one = MIBoundCallback(num_clusters=4, sample_rate=SAMPLE_RATE, embed="encode", pairs_per_utterance=1)
     quiet_trainer(callbacks=[one]).validate(model, loader(VALIDATION, batch_size=8), verbose=False)
     assert len(calls) == 7  # two of them the trial call
     assert not compiled

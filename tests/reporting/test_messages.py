@@ -69,6 +69,13 @@ def test_number_of_clusters_that_nobody_asked_for_is_told_once_for_each_value():
     assert len({(each.topic, each.subject) for each in told}) == 2
 
 
+@pytest.mark.parametrize(("given", "chosen", "said"), [(None, 4, True), (None, 1, False), (4, 4, False)])
+def test_a_number_of_pairs_per_utterance_that_nobody_asked_for_is_told(given, chosen, said):
+    arguments = Arguments(num_clusters=8, pairs_per_utterance=given)
+    told = [message.text for message in messages_of(findings(pairs_per_utterance=chosen), arguments)]
+    assert told == (["takes up to 4 pairs from an utterance, 100 in all."] if said else [])
+
+
 @pytest.mark.parametrize(("bound", "stderr", "leaks"), [(0.3, 0.01, True), (0.3, 0.2, False), (5e-4, 1e-6, False)])
 def test_leaks_are_warnings_and_duplicates_without_harm_are_not(bound, stderr, leaks):
     (message,) = messages_of(
