@@ -119,6 +119,7 @@ class WithoutValidation(pl.LightningModule):
 
 
 def test_modules_callables_and_models_of_libraries_side_by_side():
+    torch.manual_seed(0)
     models = {
         "lightning": TinySpeechModel(),
         "lightning, no validation": WithoutValidation(),
