@@ -222,6 +222,8 @@ def _nondeterministic_again():
 def test_with_and_without(cell, tmp_path):
     if cell == "weight averaging" and not hasattr(pl.callbacks, "EMAWeightAveraging"):
         pytest.skip("lightning has it from 2.6 on")
+    if cell == "compiled" and torch.__version__.startswith("2.7."):
+        pytest.skip("torch 2.7 cannot compile lightning's own logging, with the callback or without")
     settings = dict(MATRIX[cell])
     if "logger" in settings:
         settings["logger"] = settings["logger"](tmp_path)
