@@ -71,7 +71,8 @@ def apply_tilt(samples: Tensor, tilt_db: Tensor, sample_rate: float) -> Tensor:
     """
     hertz = torch.fft.rfftfreq(samples.shape[-1], 1 / sample_rate, device=samples.device).clamp(min=_LOWEST_HZ)
     weight = _ratio(tilt_db * torch.log2(hertz / _PIVOT_HZ))
-    return torch.fft.irfft(torch.fft.rfft(samples) * weight, n=samples.shape[-1])
+    spectra = torch.fft.rfft(samples.contiguous())  # torch 2.7 fails on expanded ones
+    return torch.fft.irfft(spectra * weight, n=samples.shape[-1])
 
 
 def _through(samples: Tensor, keys: Tensor, sample_rate: float, seed: int) -> Tensor:

@@ -76,7 +76,7 @@ def play(samples: Tensor, speeds: Tensor, length: int) -> Tensor:
 
 def _play(samples: Tensor, speeds: Tensor, length: int) -> Tensor:
     available = samples.shape[-1]
-    spectrum = torch.fft.rfft(samples)
+    spectrum = torch.fft.rfft(samples.contiguous())  # torch 2.7 fails on expanded ones
     share = torch.linspace(0, 1, spectrum.shape[-1], device=samples.device)  # of the Nyquist frequency
     spectrum = spectrum * (share * speeds[..., None].float() <= 1)
     if available % 2 == 0:

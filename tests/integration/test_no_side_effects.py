@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -184,7 +184,7 @@ MATRIX = {
     "several loaders": {"validation": lambda: [loader(VALIDATION[:24]), loader(VALIDATION[24:], batch_size=5)]},
     "shuffled validation": {"validation": lambda: loader(VALIDATION, batch_size=8, shuffle=True)},
     "reloaded loaders": {"reload_dataloaders_every_n_epochs": 1},
-    "weight averaging": {"callbacks": [lambda: EMAWeightAveraging(decay=0.8)]},
+    "weight averaging": {"callbacks": [lambda: pl.callbacks.EMAWeightAveraging(decay=0.8)]},
     "compiled": {"wrap": lambda model: torch.compile(model, backend="aot_eager")},
     "manual optimisation": {"make": ByHand},
     "deterministic": {"deterministic": True},
@@ -221,6 +221,10 @@ def _nondeterministic_again():
 @pytest.mark.usefixtures("_nondeterministic_again")
 @pytest.mark.parametrize("cell", MATRIX)
 def test_with_and_without(cell, tmp_path):
+    if cell == "weight averaging" and not hasattr(pl.callbacks, "EMAWeightAveraging"):
+        pytest.skip("lightning has it from 2.6 on")
+    if cell == "compiled" and torch.__version__.startswith("2.7."):
+        pytest.skip("torch 2.7 cannot compile lightning's own logging, with the callback or without")
     settings = dict(MATRIX[cell])
     if "logger" in settings:
         settings["logger"] = settings["logger"](tmp_path)
