@@ -1,6 +1,8 @@
 # Two commands: `make demo` and `make test`. Both need Python 3.10 or later and make, and nothing else.
 PYTHON ?= python3
-VENV ?= .venv
+# Each file of versions has an environment of its own: .venv, .venv-newest for constraints-newest.txt.
+CONSTRAINTS ?= constraints.txt
+VENV ?= .venv$(patsubst constraints%.txt,%,$(notdir $(CONSTRAINTS)))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -17,7 +19,7 @@ slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
 
 # Pythons 3.10 to 3.13 (as far as they are found) with the oldest and the newest versions: an hour, 3 GB of downloads
-# and up to 7 GB of disk for each. ENTRIES="3.13:newest" for some, CORE=--core for fewer tests.
+# and 12 GB of free disk for each. ENTRIES="3.13:newest" for some, CORE=--core for fewer tests.
 matrix:
 	$(PYTHON) .ci/matrix.py $(CORE) $(ENTRIES)
 
@@ -71,12 +73,12 @@ clients-nemo: .venv-clients-nemo/.installed
 	@touch $@
 
 # Everything that the project needs, in the versions that are known to work together.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"lightning-mi needs Python 3.10 or later, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12") if v < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[dev]" -c $(CONSTRAINTS)
 	@touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) $(ENCODERS) .venv-clients .venv-clients-nemo .cache runs mi_bound.png
+	rm -rf $(VENV) .venv .venv-* .cache runs mi_bound.png

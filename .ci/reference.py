@@ -140,6 +140,8 @@ def type_name(hint: Any) -> str:
     if origin is Literal:
         return " | ".join(f'"{value}"' for value in parts)
     if origin in (typing.Union, types.UnionType):
+        if Any in parts:  # Python 3.10 makes `Any | None` of Any with the default None
+            return "Any"
         return " | ".join(dict.fromkeys(type_name(part) for part in parts))
     name = str(getattr(hint, "__name__", hint))
     if not parts or name == "Callable":

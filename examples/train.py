@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from lightning_mi import MIBoundCallback
+from lightning_mi.examples.data.paths import from_start, start_folder
 from lightning_mi.reporting.plots import bound_curve
 
 
@@ -36,7 +37,7 @@ def main(config: DictConfig) -> float | None:
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger)
     if config.validate_untrained and config.ckpt_path is None:
         trainer.validate(model, data, verbose=False)
-    trainer.fit(model, data, ckpt_path=config.ckpt_path)
+    trainer.fit(model, data, ckpt_path=_ckpt_path(config.ckpt_path))
     bound = next((each for each in callbacks if isinstance(each, MIBoundCallback)), None)
     return None if bound is None else report(trainer, bound, config.figure)
 
@@ -88,8 +89,16 @@ def table(bound: MIBoundCallback, chosen: int | None) -> str:
     return "\n".join(lines)
 
 
+def _ckpt_path(given: str | None) -> str | None:
+    """The path from where the program was started; Lightning's keywords and addresses as they are."""
+    if given is None or "://" in given or given.split(":")[0] in ("best", "last", "hpc", "registry"):
+        return given
+    return str(from_start(given))
+
+
 def _relative(path: str) -> str:
-    here, there = Path.cwd(), Path(path).absolute()
+    """The path as the user's shell takes it."""
+    here, there = start_folder(), Path(path).absolute()
     return str(there.relative_to(here) if there.is_relative_to(here) else there)
 
 

@@ -22,7 +22,7 @@ from lightning_mi.estimator.checks import (
     check_positive_number,
     check_seed,
 )
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.estimator.registry import BOUNDS, PROBES, QUANTIZERS, BoundName, ProbeName, QuantizerName
 from lightning_mi.inputs.channels import CHANNELS, Channels
 from lightning_mi.inputs.labels import Labels, parse_labels
 from lightning_mi.inputs.layout import Layout, parse_time_dim
@@ -48,6 +48,7 @@ _DECISIVE = (
     "seed",
     "pairs_per_utterance",
     "probe",
+    "bound",
     "primary_layer",
     "time_dim",
 )
@@ -94,6 +95,7 @@ class Arguments:
     time_dim: int | None = None
     channels: Channels = None  # type: ignore[assignment]
     speed: float = None  # type: ignore[assignment]
+    bound: BoundName = "clusters"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -151,6 +153,7 @@ class Arguments:
             raise ValueError(f"`plot_every_n_epochs` must not be negative, got {self.plot_every_n_epochs}.")
         self._check_segment_seconds()
         check_choice("probe", self.probe, PROBES)
+        check_choice("bound", self.bound, BOUNDS)
         check_choice("pooling", self.pooling, POOLINGS)
         check_choice("quantizer", self.quantizer, QUANTIZERS)
         check_choice("channels", self.channels, CHANNELS)

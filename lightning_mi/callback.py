@@ -22,8 +22,9 @@ from lightning_mi.embedding.step_input import StepInput
 from lightning_mi.embedding.strategy import StrategyForward
 from lightning_mi.embedding.trial import Answer
 from lightning_mi.estimator import MIEstimate
+from lightning_mi.estimator.gaussian_critic import MOST_PARTNERS
 from lightning_mi.estimator.num_clusters import MOST_CLUSTERS
-from lightning_mi.estimator.registry import ProbeName, QuantizerName
+from lightning_mi.estimator.registry import BoundName, ProbeName, QuantizerName
 from lightning_mi.failures import NoEstimateError, explained
 from lightning_mi.inputs.channels import Channels
 from lightning_mi.inputs.pairs_per_utterance import MOST_PAIRS_PER_UTTERANCE
@@ -45,6 +46,7 @@ from lightning_mi.reporting.messages import (
     stated_other_rate,
 )
 from lightning_mi.reporting.metric_names import metric_prefix, metrics_of, values_without_findings
+from lightning_mi.reporting.progress import estimates_in_bar
 from lightning_mi.reporting.recurrence import LastPairs
 from lightning_mi.reporting.run_state import RunState
 from lightning_mi.validation.epoch import ValidationEpoch
@@ -154,6 +156,10 @@ class MIBoundCallback(Callback):
         speed: 1: segments as they are. Above 1: each is played at a random speed of its own about its centre,
             log-uniform between ``1 / speed`` and ``speed``, so that its pitch, formants and tempo are its own; an
             utterance must then have room for ``speed`` times the segments. ``None``: by the preset.
+        bound: ``"clusters"``, or ``"contrastive"``: without clusters, by telling each partner from all others, see
+            :func:`lightning_mi.mi_bound`. It is tighter. ``num_clusters`` and ``quantizer`` are then of no use,
+            and in the logged names the partners that a row is compared with (half of the pairs, at most 4096)
+            stand for the clusters.
 
     Attributes:
         arguments: The checked arguments (:class:`lightning_mi.arguments.Arguments`), with ``None`` resolved.
@@ -215,6 +221,7 @@ class MIBoundCallback(Callback):
         time_dim: int | None = None,
         channels: Channels | None = None,
         speed: float | None = None,
+        bound: BoundName = "clusters",
     ) -> None:
         super().__init__()
         self.arguments = arguments = Arguments(
@@ -242,6 +249,7 @@ class MIBoundCallback(Callback):
             time_dim=time_dim,
             channels=channels,  # type: ignore[arg-type]
             speed=speed,  # type: ignore[arg-type]
+            bound=bound,
         )
         self.sampler = SegmentSampler(
             arguments.segment_seconds,
@@ -262,7 +270,7 @@ class MIBoundCallback(Callback):
         self._answer: Answer | None = None
         self._step_input: StepInput | None = None
         self._stated_rate: float | None = None
-        self._figures = FigureLogger(arguments.log_name)
+        self._figures = FigureLogger(arguments.log_name, has_clusters=arguments.bound == "clusters")
         self._messenger = Messenger(f"{type(self).__name__}({arguments.log_name!r})")
 
     @property
@@ -501,8 +509,8 @@ class MIBoundCallback(Callback):
                 self._show_monitors(trainer, {self.arguments.log_name: self._state.last, **self._state.monitored})
             return
         try:
-            with epoch.timed(), held_sigterm(trainer):
-                findings = epoch.finish()
+            with epoch.timed(), held_sigterm(trainer), estimates_in_bar(trainer, self._prefix) as progress:
+                findings = epoch.finish(progress)
         except NoEstimateError as reason:
             self._log_no_value(trainer, str(reason))
             return
@@ -566,9 +574,16 @@ class MIBoundCallback(Callback):
             [gap.name for gap in self.sampler.gaps],
             self._layer_names if arguments.layers is not None else (),
             [labels.name for labels in arguments.label_sources],
-            math.log(arguments.num_clusters or self._state.num_clusters or MOST_CLUSTERS),
+            self._highest_ceiling(),
         )
         return {f"{self._prefix}/{name}": value for name, value in lowest.items()}
+
+    def _highest_ceiling(self) -> float:
+        """No bound of this run can be higher, in nats."""
+        arguments = self.arguments
+        if arguments.bound == "contrastive":
+            return math.log(min(arguments.max_pairs, MOST_PARTNERS))
+        return math.log(arguments.num_clusters or self._state.num_clusters or MOST_CLUSTERS)
 
     def _show_monitors(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         """Show the ``values`` that are monitored to early stopping, checkpointing and schedulers."""

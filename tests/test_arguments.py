@@ -79,6 +79,7 @@ def test_every_argument_reaches_the_record():
         "time_dim": 2,
         "channels": "shared",
         "speed": 1.0,
+        "bound": "contrastive",
     }
     arguments = MIBoundCallback(**given).arguments
     assert {name: getattr(arguments, name) for name in given} == given

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from lightning_mi.examples.data.audio_files import (
     to_int16,
 )
 from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.examples.data.paths import from_start
 from lightning_mi.examples.data.speech import SpeechDataModule
 from lightning_mi.examples.data.utterances import Recording, Utterance
 from lightning_mi.validation.estimates import FEWEST_SPEAKERS
@@ -83,7 +83,7 @@ class AudioFolderDataModule(SpeechDataModule):
             raise ValueError(f"min_seconds={min_seconds}: expected 0 or more")
         if max_seconds is not None and max_seconds <= max(min_seconds, _SHORTEST_SECONDS):
             raise ValueError(f"max_seconds={max_seconds}: expected more than min_seconds={min_seconds} and 0.1")
-        self.roots = tuple(_absolute(Path(folder).expanduser()) for folder in roots)
+        self.roots = tuple(from_start(folder) for folder in roots)
         self.min_seconds = min_seconds
         self.max_seconds = max_seconds
         self.memory_gb = memory_gb
@@ -172,16 +172,6 @@ class AudioFolderDataModule(SpeechDataModule):
 
     def _shown_roots(self) -> str:
         return ", ".join(repr(str(root)) for root in self.roots)
-
-
-def _absolute(folder: Path) -> Path:
-    """Relative to where the program was started, also if Hydra has changed to the folder of the run since
-    (``hydra.job.chdir=true``)."""
-    if "hydra.core.hydra_config" in sys.modules:
-        from hydra.utils import to_absolute_path
-
-        return Path(to_absolute_path(str(folder)))
-    return folder.absolute()
 
 
 def audio_extensions() -> frozenset[str]:

@@ -16,6 +16,7 @@ from lightning_mi.examples.data import espeak_process
 from lightning_mi.examples.data.audio_files import Int16Array, one_thread, resample, to_int16
 from lightning_mi.examples.data.corpus_cache import cache_folder, is_cached, read_cache, write_cache
 from lightning_mi.examples.data.espeak_process import Request
+from lightning_mi.examples.data.paths import from_start
 from lightning_mi.examples.data.sentences import LANGUAGES, sentence
 from lightning_mi.examples.data.speech import SpeechDataModule
 from lightning_mi.examples.data.utterances import Recording, Utterance
@@ -87,7 +88,7 @@ class EspeakDataModule(SpeechDataModule):
         self.languages = tuple(languages)
         self.voices = tuple(voices)
         # Made absolute now, because a launcher may change the working directory later.
-        self.root = Path(root).expanduser().absolute()
+        self.root = from_start(root)
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_mi.examples.data.audio_files import read_audio
 from lightning_mi.examples.data.extras import import_extra
+from lightning_mi.examples.data.paths import from_start
 from lightning_mi.examples.data.speech import SpeechDataModule
 from lightning_mi.examples.data.utterances import Recording, Utterance
 
@@ -49,7 +50,7 @@ class LibriSpeechDataModule(SpeechDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(sample_rate, batch_size, crop_seconds, num_workers=num_workers)
-        self.root = Path(root).expanduser().absolute()
+        self.root = from_start(root)
         self.train_url = train_url
         self.val_url = val_url
         self.test_url = test_url

@@ -9,11 +9,14 @@ with the ``examples`` extra. The classes are imported on first use.
 
 Raises:
     ModuleNotFoundError: if torchaudio is not installed.
+    ImportError: on first use, if the torchaudio that is installed does not fit torch.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from lightning_mi.examples.data.extras import import_extra
 
 if TYPE_CHECKING:
     from lightning_mi.examples.models.apc import APCModule as APCModule
@@ -34,5 +37,6 @@ if find_spec("torchaudio") is None:
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
+        import_extra("torchaudio")
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

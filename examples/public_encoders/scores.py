@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from lightning_mi import MIEstimate, mi_bound
-from lightning_mi.estimator.registry import QuantizerName
+from lightning_mi.estimator.registry import BoundName, QuantizerName
 from lightning_mi.examples.model_selection.scores.baselines import alpha_req, lidar, rankme
 from lightning_mi.examples.public_encoders.conditions import CONDITIONS
 from lightning_mi.examples.public_encoders.registry import SEARCH
@@ -30,6 +30,7 @@ class Setting:
         pooling: How frames become one vector.
         num_clusters: K.
         quantizer: What is clustered.
+        bound: Whether there are clusters at all.
     """
 
     gains: tuple[str, ...]
@@ -38,6 +39,7 @@ class Setting:
     pooling: str = "center"
     num_clusters: int = 32
     quantizer: QuantizerName = "canonical"
+    bound: BoundName = "clusters"
 
     @property
     def name(self) -> str:
@@ -62,6 +64,10 @@ _BEFORE = {
     "near - far": Setting(("near",), condition="adjacent", pooling="boundary"),
     "voice": Setting(("near",), less="", condition="voice", pooling="mean"),
     "paper": Setting(("near",), less="", condition="paper", pooling="mean", quantizer="kmeans"),
+}
+_WITHOUT_CLUSTERS = {
+    f"{name}, contrastive": replace(setting, bound="contrastive")
+    for name, setting in {"same - far, 0.5 s": replace(_SAME, condition="views, 0.5 s"), **_BEFORE}.items()
 }
 _CHANGES: Mapping[str, dict[str, object]] = {
     "speed 1": {"condition": "views, speed 1"},
@@ -89,7 +95,7 @@ def _judged() -> dict[str, Setting]:
     found[CHOSEN] = replace(found["same - later 40"], quantizer="kmeans")
     found["same - far, k-means"] = replace(found["same - far"], quantizer="kmeans")
     found["same - far, 0.5 s"] = replace(_SAME, condition="views, 0.5 s")
-    return found | _BEFORE
+    return found | _BEFORE | _WITHOUT_CLUSTERS
 
 
 def _searched() -> dict[str, Setting]:
@@ -104,7 +110,7 @@ def _searched() -> dict[str, Setting]:
     for remark, change in _CHANGES.items():
         alike = _FAMILY[:2] if "speed" in remark else _FAMILY
         found |= {f"{each.name}, {remark}": replace(each, **change) for each in alike}  # type: ignore[arg-type]
-    return found | _BEFORE
+    return found | _BEFORE | _WITHOUT_CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Scorer:
         return {name: score() for name, score in wanted.items()}
 
     def _bound(self, gap: str, setting: Setting) -> MIEstimate:
-        key = (gap, setting.condition, setting.pooling, setting.num_clusters, setting.quantizer)
+        key = (gap, replace(setting, gains=(), less=""))
         if key not in self._kept:
             found = self.embeddings[setting.condition]
             segments = found[f"{self.tap}/{setting.pooling}"]
@@ -157,6 +163,7 @@ class Scorer:
                 setting.num_clusters,
                 found["groups"],
                 quantizer=setting.quantizer,
+                bound=setting.bound,
             )
         return self._kept[key]
 

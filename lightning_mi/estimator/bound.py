@@ -25,9 +25,11 @@ from lightning_mi.estimator.contrast import contrast
 from lightning_mi.estimator.cross_fit import CrossFit, check_clusters, cross_fit, order_rows
 from lightning_mi.estimator.duplicates import group_copies
 from lightning_mi.estimator.estimate import MIEstimate
-from lightning_mi.estimator.folds import Fold
+from lightning_mi.estimator.folds import Fold, folds
+from lightning_mi.estimator.gaussian_critic import fit_gaussian_critic, most_compared, partners
 from lightning_mi.estimator.group_scores import GroupScores
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.estimator.registry import BOUNDS, PROBES, QUANTIZERS, BoundName, ProbeName, QuantizerName
+from lightning_mi.threads import few_threads
 from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 
 UNLABELED = -1
@@ -41,6 +43,7 @@ def mi_bound(
     seed: int = 0,
     quantizer: QuantizerName = "kmeans",
     probe: ProbeName = "linear",
+    bound: BoundName = "clusters",
 ) -> MIEstimate:
     """Lower bound on the mutual information of paired embeddings, in nats.
 
@@ -62,6 +65,10 @@ def mi_bound(
             coordinates at equal variance; ``"canonical"``, its canonical coordinates with ``z_a``.
         probe: What the clusters are predicted from: ``"linear"``, the coordinates of ``z_a`` (the paper's);
             ``"quadratic"``, also products of its leading coordinates; ``"fourier"``, also random cosines of them.
+        bound: ``"clusters"``, or ``"contrastive"``, without clusters: a Gaussian critic in closed form tells the
+            partner of each row from all ``z_b`` of its half (:mod:`lightning_mi.estimator.gaussian_critic`).
+            ``num_clusters``, ``quantizer`` and ``probe`` are then not used; in the estimate the partners stand for
+            the clusters, so that ``ceiling`` is the log of their number.
 
     Returns:
         The estimate; its expectation is at or below I(Z_a; Z_b).
@@ -70,7 +77,7 @@ def mi_bound(
         TypeError: If an embedding is not floating-point, or ``groups`` not integer.
         ValueError: If a shape is wrong, N differs, a value is not finite, there is one group only, or
             ``num_clusters`` is below 1 or above the number of rows to fit on, or there is no such
-            ``quantizer`` or ``probe``.
+            ``quantizer``, ``probe`` or ``bound``.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833, made held out (Barber and Agakov, "The IM algorithm",
@@ -94,15 +101,21 @@ def mi_bound(
     check_positive_int("num_clusters", num_clusters)
     check_choice("quantizer", quantizer, QUANTIZERS)
     check_choice("probe", probe, PROBES)
+    check_choice("bound", bound, BOUNDS)
     check_finite("z_b", z_b)
     z_a, z_b = where_float64_is(z_a), where_float64_is(z_b)
     if groups is None:
         groups = group_copies(z_a, z_b)
     order, groups = order_rows("z_a", z_a, groups, seed)
-    with torch.no_grad(), torch.autocast(z_a.device.type, enabled=False), torch_defaults():
+    with (
+        torch.no_grad(),
+        torch.autocast(z_a.device.type, enabled=False),
+        torch_defaults(),
+        few_threads(z_a.numel()),
+    ):
         z_a, z_b = z_a.index_select(0, order), z_b.index_select(0, order)
 
-        def score_fold(fold: Fold, number: int) -> tuple[Tensor, Tensor]:
+        def score_clusters(fold: Fold, number: int) -> tuple[Tensor, Tensor]:
             check_clusters(num_clusters, fold, z_b.shape[0])
             fit_quantizer = QUANTIZERS[quantizer]
             fitted, clusters = fit_quantizer(z_a[fold.fit], z_b[fold.fit], num_clusters, 2 * seed + number)
@@ -110,7 +123,15 @@ def mi_bound(
             q = PROBES[probe](z_a[fold.fit], clusters, num_clusters, fold.num_train)
             return scored, contrast(q.probabilities(z_a[fold.score]), scored, groups[fold.score])
 
-        return _bound(cross_fit(groups, num_clusters, score_fold))
+        def score_partners(fold: Fold, number: int) -> tuple[Tensor, Tensor]:
+            critic = fit_gaussian_critic(z_a[fold.fit], z_b[fold.fit], fold.num_train, 2 * seed + number)
+            scores = critic.scores(z_a[fold.score], z_b[fold.score], groups[fold.score])
+            return partners(len(scores), z_a.device), scores
+
+        if bound == "clusters":
+            return _bound(cross_fit(groups, num_clusters, score_clusters))
+        most_partners = max(most_compared(fold.score.stop - fold.score.start) for fold in folds(groups))
+        return _bound(cross_fit(groups, most_partners, score_partners))
 
 
 def labeled_mi_bound(
@@ -159,7 +180,7 @@ def labeled_mi_bound(
     classes, targets = labels.unique(return_inverse=True)
     num_classes = max(1, len(classes))
     order, groups = order_rows("z", z, groups, seed)
-    with torch.no_grad(), torch.autocast(z.device.type, enabled=False), torch_defaults():
+    with torch.no_grad(), torch.autocast(z.device.type, enabled=False), torch_defaults(), few_threads(z.numel()):
         z, targets = z.index_select(0, order), targets.index_select(0, order)
 
         def score_fold(fold: Fold, number: int) -> tuple[Tensor, Tensor]:

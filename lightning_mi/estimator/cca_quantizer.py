@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -36,9 +37,10 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
     """Cluster the rows of ``z_b`` in its canonical coordinates with ``z_a``.
 
     Both covariances are shrunk toward a multiple of the identity. At most 64 directions are found on one half of
-    the rows, for each of three shrinkages, and their correlations measured on the other. The shrinkage is that
-    whose correlations there hold the most information, as if the coordinates were Gaussian: a small one if there
-    are many rows for each dimension, nearly 1 (partial least squares) if there are few. Each coordinate is scaled
+    the rows, for up to three shrinkages, and their correlations measured on the other. The shrinkage is that whose
+    correlations there hold the most information, as if the coordinates were Gaussian: a small one if there are
+    many rows for each dimension, nearly 1 (partial least squares) if there are few. It falls as long as the
+    information rises. Each coordinate is scaled
     by its correlation, so spurious ones (most, if there are more dimensions than rows) get no weight.
 
     Args:
@@ -73,6 +75,8 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
         correlation = (left * right).mean(dim=0) / (left.square().mean(dim=0).sqrt().clamp(min=1e-6) * deviation)
         correlation = torch.where(correlation > noise, correlation, 0).clamp(max=_STRONGEST)
         information = float(-torch.log1p(-correlation.square()).sum())
+        if information < most:
+            break  # with less shrinkage there are more spurious directions yet
         if information > most:
             some = correlation > 0 if information > 0 else torch.ones_like(correlation, dtype=torch.bool)
             weight = correlation if information > 0 else torch.ones_like(correlation)
@@ -83,8 +87,9 @@ def fit_canonical(z_a: Tensor, z_b: Tensor, num_clusters: int, seed: int = 0) ->
 
 def directions(
     a: Tensor, b: Tensor, rank: int, seed: int = 0, shrinkages: tuple[float, ...] = SHRINKAGES
-) -> list[Directions]:
-    """The leading canonical directions of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32, for each shrinkage.
+) -> Iterator[Directions]:
+    """The leading canonical directions of ``a`` ``(N, D)`` and ``b`` ``(N, D')``, float32, for each shrinkage in
+    turn.
 
     Subspace iteration with the two ridge regressions, a on b's scores and b on a's. If there are far more
     dimensions than rows, it works in the space of the rows, in which all directions lie.
@@ -99,7 +104,6 @@ def directions(
     # Drawn on the host: the same on every device.
     noise = torch.randn(cross.shape[1], rank, generator=torch.Generator().manual_seed(seed))
     right = noise.to(a)
-    found = []
     for number, shrinkage in enumerate(shrinkages):
         roots = one.root(shrinkage), other.root(shrinkage)
         for _ in range(_STEPS_AFTER if number else _STEPS):
@@ -108,8 +112,7 @@ def directions(
             right = torch.cholesky_solve(cross.T @ left, roots[1])
             right = torch.linalg.qr(right).Q
         left = torch.cholesky_solve(cross @ right, roots[0])
-        found.append(_canonical(one, other, left, right, cross))
-    return found
+        yield _canonical(one, other, left, right, cross)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from lightning_mi.estimator.pca_quantizer import fit_whitened
 
 QuantizerName = Literal["kmeans", "whitened", "canonical"]
 ProbeName = Literal["linear", "quadratic", "fourier"]
+BoundName = Literal["clusters", "contrastive"]
+BOUNDS: tuple[BoundName, ...] = ("clusters", "contrastive")
 
 
 class Quantizer(Protocol):

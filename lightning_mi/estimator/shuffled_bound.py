@@ -26,6 +26,7 @@ from lightning_mi.estimator.group_scores import GroupScores
 from lightning_mi.estimator.kmeans import fit_kmeans
 from lightning_mi.estimator.knn_probe import fit_nearest_neighbors
 from lightning_mi.hashing import mix
+from lightning_mi.threads import few_threads
 from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 
 _SHUFFLE = 0x6E756C6C  # another order than that of the split
@@ -96,7 +97,7 @@ def null_bound(
             f"`near_duplicates` must hold at least 2 different clusters, got 1 in {num_rows} rows. "
             "Partners come from other clusters, so add rows that are not near-duplicates of these."
         )
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), torch_defaults():
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), torch_defaults(), few_threads(z_a.numel()):
         rows, partners = shuffle_partners(near_duplicates, seed)
         z_a, z_b, groups = z_a[rows], z_b[partners], groups[rows]
         order = order_by_group(groups, seed)

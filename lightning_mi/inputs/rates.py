@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_mi.inputs.lengths import constant_tails
+from lightning_mi.inputs.resampling import SincResampler
 from lightning_mi.inputs.structure import Leaf, UnknownStructureError, as_number, vectors
 
 # Rates that recordings have: a nameless number right behind the waveform is one of them, or none.
@@ -87,7 +88,7 @@ def rates_in_batch(samples: Tensor, leaves: Sequence[Leaf]) -> Tensor | None:
 
 
 def resampled(samples: Tensor, lengths: Tensor, rates: Tensor, sample_rate: float) -> tuple[Tensor, Tensor]:
-    """Waveforms of the given rates at ``sample_rate``, by torchaudio's windowed sinc interpolation.
+    """Waveforms of the given rates at ``sample_rate``, by :class:`~lightning_mi.inputs.resampling.SincResampler`.
 
     Each row is resampled by itself and without its padding, so that it has the same samples in any batch.
 
@@ -101,28 +102,18 @@ def resampled(samples: Tensor, lengths: Tensor, rates: Tensor, sample_rate: floa
         Samples of the same shape but for T, padded with zeros, and their lengths ``(B,)`` int64.
 
     Raises:
-        UnknownStructureError: (a ValueError) if torchaudio is missing, or the ratio of the rates is none of small
-            integers.
+        UnknownStructureError: (a ValueError) if the ratio of the rates is none of small integers.
 
     Example:
         >>> slow, lengths = resampled(torch.ones(2, 300), torch.tensor([300, 200]), torch.tensor([8e3, 8e3]), 16e3)
         >>> slow.shape, lengths.tolist()
         (torch.Size([2, 600]), [600, 400])
     """
-    try:
-        from torchaudio.transforms import Resample
-    except (ImportError, OSError) as error:
-        raise UnknownStructureError(
-            f"The validation batch is sampled at {_listed(rates)} Hz, got `sample_rate={sample_rate:g}`, and "
-            f"torchaudio, which would resample it, cannot be imported ({error}). Install it, or pass the rate of "
-            "the batch as `sample_rate=`."
-        ) from error
     rows: list[Tensor] = []
     made = {}
     for row, length, rate in zip(samples.flatten(1), lengths.tolist(), rates.tolist(), strict=True):
         if rate not in made:
-            old, new = _ratio(rate, sample_rate, rates)
-            made[rate] = Resample(old, new).to(samples.device)
+            made[rate] = SincResampler(*_ratio(rate, sample_rate, rates), samples.device)
         sound = row[:length].float()
         rows.append((made[rate](sound) if rate != sample_rate and length else sound).to(samples.dtype))
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

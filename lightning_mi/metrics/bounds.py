@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_mi.estimator import MIEstimate, labeled_mi_bound, mi_bound
 from lightning_mi.estimator.checks import check_choice, check_positive_int, check_seed
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.estimator.registry import BOUNDS, PROBES, QUANTIZERS, BoundName, ProbeName, QuantizerName
 from lightning_mi.estimator.shuffled_bound import null_bound
 from lightning_mi.metrics.base import BoundMetric
 
@@ -44,6 +44,7 @@ class MIBound(BoundMetric):
         seed: Seed of the split and the k-means.
         quantizer: As that of :func:`lightning_mi.mi_bound`.
         probe: As that of :func:`lightning_mi.mi_bound`.
+        bound: As that of :func:`lightning_mi.mi_bound`.
         kwargs: Those of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -78,6 +79,7 @@ class MIBound(BoundMetric):
         seed: int = 0,
         quantizer: QuantizerName = "kmeans",
         probe: ProbeName = "linear",
+        bound: BoundName = "clusters",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,10 +87,12 @@ class MIBound(BoundMetric):
         check_seed(seed)
         check_choice("quantizer", quantizer, QUANTIZERS)
         check_choice("probe", probe, PROBES)
+        check_choice("bound", bound, BOUNDS)
         self.num_clusters = num_clusters
         self.seed = seed
         self.quantizer: QuantizerName = quantizer
         self.probe: ProbeName = probe
+        self.bound: BoundName = bound
 
     def update(self, z_a: Tensor, z_b: Tensor, groups: Tensor | None = None, keys: Tensor | None = None) -> None:
         """Add pairs: ``z_a`` ``(B, D)``, ``z_b`` ``(B, D')`` and, optionally, ``groups`` and ``keys``, ``(B,)``
@@ -104,6 +108,7 @@ class MIBound(BoundMetric):
             self.seed,
             self.quantizer,
             self.probe,
+            self.bound,
         )
 
 

@@ -7,8 +7,15 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from lightning_mi.ranking.hydra_config import ConfigError, compose_config, rank_checkpoints
+from lightning_mi.ranking.hydra_config import (
+    ConfigError,
+    compose_config,
+    rank_checkpoints,
+    start_folder,
+    with_absolute_paths,
+)
 
 _RANKED, _NONE_RANKED, _MISUSED = 0, 1, 2
 
@@ -153,12 +160,18 @@ def _rank(options: argparse.Namespace, paths: Sequence[str], overrides: Sequence
 
     config = compose_config(options.config, overrides)
     if options.plot:
-        check_can_plot()
+        try:
+            check_can_plot(options.plot)
+        except ValueError as error:
+            raise ConfigError(f"--plot {options.plot}: {error}") from error
     plot = "mi_ranking.png" if options.plot is None else options.plot
     for option, path in {"--csv": options.csv, "--plot": plot}.items():
         check_can_write(option, path)
+    folder = start_folder(options.config)
+    if folder != Path.cwd():
+        config = with_absolute_paths(config, overrides)
     ranking = rank_checkpoints(
-        find_checkpoints(paths), config, options.untrained, options.trust, progress_bar=not options.no_progress
+        find_checkpoints(paths), config, options.untrained, options.trust, not options.no_progress, folder
     )
     print(format_ranking(ranking))
     if not ranking.models:

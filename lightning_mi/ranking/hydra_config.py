@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
         from hydra.errors import HydraException
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"configs need Hydra, which cannot be imported ({error}); install it with: "
@@ -58,7 +60,7 @@ def compose_config(name_or_path: str, overrides: Sequence[str]) -> Any:
         GlobalHydra.instance().clear()
         with initialize():
             return compose(name, overrides=[*searched, *overrides])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"--config {name_or_path}: {error}") from error
     finally:
         GlobalHydra.instance().hydra = outer
@@ -81,8 +83,74 @@ def _config_file(name_or_path: str) -> Path | None:
     return None
 
 
+def start_folder(name_or_path: str) -> Path:
+    """The folder that relative paths of a config are meant from.
+
+    Args:
+        name_or_path: As in :func:`compose_config`.
+
+    Returns:
+        Where the run was started, if the config is the one that Hydra has kept of it and that folder still exists;
+        else the working directory.
+
+    Example:
+        >>> start_folder("train") == Path.cwd()
+        True
+    """
+    from omegaconf import OmegaConf
+
+    file = _config_file(name_or_path)
+    kept = None if file is None else file.with_name("hydra.yaml")
+    if kept is None or kept.parent.name != ".hydra" or not kept.is_file():
+        return Path.cwd()
+    folder = Path(OmegaConf.select(OmegaConf.load(kept), "hydra.runtime.cwd") or "")
+    return folder if folder.is_absolute() and folder.is_dir() else Path.cwd()
+
+
+def with_absolute_paths(config: Any, overrides: Sequence[str]) -> Any:
+    """The config, with those values of ``overrides`` that name something here as absolute paths.
+
+    Args:
+        config: Was composed with the overrides; it is changed.
+        overrides: Overrides in Hydra's syntax. Those of groups (``data=espeak``) hold no paths.
+
+    Example:
+        >>> config = compose_config("train", ["data.root=."])
+        >>> with_absolute_paths(config, ["data.root=."]).data.root == str(Path.cwd())
+        True
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, list):
+            return [absolute(each) for each in value]
+        return os.path.abspath(value) if isinstance(value, str) and value and os.path.exists(value) else value
+
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, value = override.key_or_group, override.value()
+        if "." in key and absolute(value) != value:
+            OmegaConf.update(config, key, absolute(value))
+    return config
+
+
+@contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def rank_checkpoints(
-    paths: Sequence[str], config: Any, untrained: bool = False, trust: bool = False, progress_bar: bool = True
+    paths: Sequence[str],
+    config: Any,
+    untrained: bool = False,
+    trust: bool = False,
+    progress_bar: bool = True,
+    folder: str | Path = ".",
 ) -> Any:
     """Rank checkpoints of the config's model on the config's validation speech.
 
@@ -94,6 +162,7 @@ def rank_checkpoints(
         untrained: Whether to rank also the untrained model, named ``"untrained"``.
         trust: See :class:`~lightning_mi.ranking.Checkpoint`.
         progress_bar: Whether to show a progress bar on a terminal.
+        folder: Folder that relative paths in ``config`` are meant from (:func:`start_folder`).
 
     Returns:
         The :class:`~lightning_mi.ranking.Ranking`.
@@ -125,18 +194,22 @@ def rank_checkpoints(
             "the config must have an MIBoundCallback in `callbacks`, got none; add callbacks=mi_bound"
         )
 
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int | None):
+        raise ConfigError(f"`seed` must be an integer, got {seed!r}")
+
     def build() -> Any:
         # Seeded anew, so that the untrained model has the weights that training began with.
-        pl.seed_everything(config.get("seed", 0), workers=True, verbose=False)
+        pl.seed_everything(seed, workers=True, verbose=False)
         return instantiate(config.model)
 
-    models: dict[str, Any] = {path: Checkpoint(path, build, trust) for path in paths}
+    models: dict[str, Any] = {path: Checkpoint(os.path.abspath(path), build, trust) for path in paths}
     trainer = partial(instantiate, config.trainer) if config.get("trainer") else Trainer
     try:
-        if untrained:
-            models["untrained"] = build()
-        return rank_models(
-            models, instantiate(config.data), partial(instantiate, callbacks[0]), trainer, progress_bar
-        )
+        with _in_folder(Path(folder)):
+            if untrained:
+                models["untrained"] = build()
+            data, callback = instantiate(config.data), partial(instantiate, callbacks[0])
+            return rank_models(models, data, callback, trainer, progress_bar)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"a part of the config cannot be built: {error}") from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
@@ -111,7 +112,8 @@ def rank_models(
         callback: Makes the callback, e.g. ``partial(MIBoundCallback, num_clusters=64, layers="all")``.
         trainer: Makes the Trainer, e.g. ``partial(Trainer, accelerator="cpu", limit_val_batches=20)``. It is
             called with one device, and without loggers and checkpoints.
-        progress_bar: Whether to show a progress bar on a terminal.
+        progress_bar: Whether to show the models that are ranked, and the batches and estimates of the one in
+            hand, on stderr if that is a terminal.
 
     Returns:
         The ranking, bounds in nats. The Trainer leaves the modules on the CPU.
@@ -161,7 +163,7 @@ def rank_models(
         for name, model in models.items():
             bar.set_postfix_str(ellipsize(name, 30))
             try:
-                measured[name] = _measure(model, data, callback, trainer, warned)
+                measured[name] = _measure(model, data, callback, trainer, warned, shown=not bar.disable)
             except _NoBoundError as reason:
                 left_out[name] = str(reason)
             bar.update()
@@ -180,6 +182,15 @@ class _ModuleWrapper(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         pass
+
+
+class _BarOfOneModel(TQDMProgressBar):
+    """Batches, and then estimates, of the model in hand, below the bar of all models."""
+
+    validation_description = "embedding"
+
+    def init_validation_tqdm(self) -> Any:
+        return tqdm(unit="batch", leave=False, dynamic_ncols=True, bar_format=self.BAR_FORMAT)
 
 
 class _NoBoundError(Exception):
@@ -216,6 +227,7 @@ def _measure(
     new_callback: Callable[[], MIBoundCallback],
     new_trainer: Callable[..., Trainer],
     warned: set[str],
+    shown: bool,
 ) -> _Measured:
     if isinstance(model, Checkpoint):
         try:
@@ -235,6 +247,8 @@ def _measure(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    if shown:
+        trainer.callbacks.append(_BarOfOneModel())  # type: ignore[attr-defined]
     with _new_warnings_only(warned, callback):
         try:
             trainer.validate(model, data, verbose=False)

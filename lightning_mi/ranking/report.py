@@ -135,19 +135,30 @@ def write_ranking_csv(ranking: Ranking, path: str | Path) -> None:
             writer.writerow(row)
 
 
-def check_can_plot() -> None:
-    """Raise an error if :func:`plot_ranking` cannot draw.
+def check_can_plot(path: str | Path | None = None) -> None:
+    """Raise an error if :func:`plot_ranking` cannot draw to this path.
+
+    Args:
+        path: Path of the figure; ``None``: it is not written.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed; the message gives the command to install it.
+        ValueError: If the path's ending names no format that matplotlib writes.
+
+    Example:
+        >>> check_can_plot("ranking.pdf")
     """
     try:
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"the plot of a ranking needs matplotlib, which cannot be imported ({error}); install it with: "
             "pip install 'lightning-mi[plot]'"
         ) from error
+    ending = "" if path is None else Path(path).suffix.lower()
+    known = [f".{name}" for name in matplotlib.figure.Figure().canvas.get_supported_filetypes()]
+    if ending and ending not in known:
+        raise ValueError(f"{ending!r} is no format of matplotlib; expected an ending out of {', '.join(known)}")
 
 
 def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
@@ -164,7 +175,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        ValueError: If no model was ranked.
+        ValueError: If no model was ranked, or the path's ending names no format that matplotlib writes.
 
     Example:
         >>> from lightning_mi import MIEstimate
@@ -174,7 +185,7 @@ def plot_ranking(ranking: Ranking, path: str | Path | None = None) -> Figure:
         >>> plot_ranking(Ranking((best,), {})).axes[1].get_xlabel().splitlines()
         ['delta to best (paired),', '± 2 standard errors (nats)']
     """
-    check_can_plot()
+    check_can_plot(path)
     if not ranking.models:
         raise ValueError("`ranking` must hold at least one ranked model to draw, got none. See its `left_out`.")
     with plain_style():

@@ -34,6 +34,7 @@ class FigureLogger:
 
     Args:
         log_name: Name under which the primary bound is logged; ``<prefix>`` is its last part.
+        has_clusters: Whether there are clusters whose use can be drawn.
 
     Example:
         >>> import tempfile
@@ -48,8 +49,9 @@ class FigureLogger:
         ['clusters.png', 'curve.png']
     """
 
-    def __init__(self, log_name: str = "val/mi_bound") -> None:
+    def __init__(self, log_name: str = "val/mi_bound", has_clusters: bool = True) -> None:
         self.log_name = log_name
+        self._has_clusters = has_clusters
         self._has_warned = False
 
     def log_figures(self, trainer: Trainer, history: History, layers: Sequence[str] | None = None) -> None:
@@ -81,7 +83,9 @@ class FigureLogger:
         """Pixels by the name of the figure, drawn once for all loggers."""
         from lightning_mi.reporting import plots
 
-        figures = {"curve": plots.bound_curve(history), "clusters": plots.cluster_usage(history)}
+        figures = {"curve": plots.bound_curve(history)}
+        if self._has_clusters:
+            figures["clusters"] = plots.cluster_usage(history)
         if any(len(validation.layers) > 1 for validation in history):
             figures["layer_map"] = plots.layer_map(history, layers)
         return {name: plots.render(figure) for name, figure in figures.items()}

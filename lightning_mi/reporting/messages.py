@@ -194,7 +194,11 @@ def messages_of(findings: Findings, arguments: Arguments) -> Iterator[Message]:
         takes = f"takes up to {most} pairs from an utterance, {findings.num_pairs} in all."
         yield Message(Topic.PAIRS_PER_UTTERANCE, takes, is_warning=False, subject=str(most))
     wanted, used = arguments.num_clusters, findings.num_clusters
-    if wanted is None:
+    if arguments.bound == "contrastive":
+        others = findings.primary.num_clusters - 1
+        uses = f"tells each partner from up to {others} others, of {findings.num_pairs} pairs."
+        yield Message(Topic.NUM_CLUSTERS, uses, is_warning=False, subject="partners")
+    elif wanted is None:
         uses = f"uses {used} clusters for {findings.num_pairs} pairs."
         yield Message(Topic.NUM_CLUSTERS, uses, is_warning=False, subject=str(used))
     elif used < wanted:

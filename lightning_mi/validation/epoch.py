@@ -33,6 +33,7 @@ from lightning_mi.inputs.segments import Segments, SegmentSampler, anchor_number
 from lightning_mi.inputs.structure import NoUtterancesError
 from lightning_mi.inputs.too_short import why_too_short
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound, NullBound
+from lightning_mi.threads import few_threads
 from lightning_mi.torch_defaults import torch_defaults, where_float64_is
 from lightning_mi.validation.estimates import (
     DIFFERENCES,
@@ -40,9 +41,11 @@ from lightning_mi.validation.estimates import (
     Findings,
     Key,
     Outcome,
+    Progress,
     SharedWork,
     difference,
     labeled_metric,
+    no_progress,
     pair_metric,
 )
 from lightning_mi.validation.memory import check_memory, free_memory
@@ -122,7 +125,6 @@ class ValidationEpoch:
         with torch_defaults():
             many = MANY_PAIRS if arguments.pairs_per_utterance is None else None
             self._pairs = PairStore(arguments.max_pairs, many)
-        self._work = SharedWork()
         self._too_short = self._silent = self._non_finite = 0
         self._num_frames: dict[str, int | None] = {}
 
@@ -169,7 +171,7 @@ class ValidationEpoch:
             if check_rows and self.answer is not None:
                 self.doubt, check_rows = self.answer.doubt_of_rows(frames), False
                 self.answer = replace(self.answer, embeddings={})
-            with torch_defaults():
+            with torch_defaults(), few_threads(part.samples.numel()):
                 self.failures.attempt(partial(self._store, part, frames))
 
     def _ask(self, segments: Segments, as_in_step: int | None) -> Answer | None:
@@ -216,7 +218,7 @@ class ValidationEpoch:
         labels = read_labels(self._arguments.label_sources, batch, waveforms.samples.shape[0])
         device = waveforms.samples.device
         waveforms = waveforms._replace(samples=where_float64_is(waveforms.samples))
-        with torch_defaults():
+        with torch_defaults(), few_threads(waveforms.samples.numel()):
             segments = self._cut(waveforms, labels, speakers)
         return segments._replace(samples=segments.samples.to(device))
 
@@ -286,8 +288,11 @@ class ValidationEpoch:
 
     # ---- the end of the epoch: agree on the pairs, estimate
 
-    def finish(self) -> Findings:
+    def finish(self, progress: Progress = no_progress) -> Findings:
         """Agree with the other processes on the pairs and estimate; every process must call it.
+
+        Args:
+            progress: Told when each estimate begins.
 
         Raises:
             NoEstimateError: On every process, if there was bad input, every process that called the model failed,
@@ -298,8 +303,16 @@ class ValidationEpoch:
         self.settle()
         self.failures.raise_or_skip(self._forward.has_called)
         self._check_agreement()
+        on_host = self._forward.device.type == "cpu"
+        self._work = SharedWork(self._num_estimates(), progress, on_host)
         with torch_defaults():
             return self._estimate()
+
+    def _num_estimates(self) -> int:
+        layers, of_all = len(self._encoder.layer_names), len(self._gaps_of_all_layers())
+        controls = [each for each in (self._input_failures, self._null_failures) if each is not None]
+        bounds = layers * of_all + len(self._sampler.gaps) - of_all
+        return layers * len(self._arguments.label_sources) + bounds + len(controls)
 
     def _check_agreement(self) -> None:
         answers = [answer for answer in gather(self.answer and self.answer.choices) if answer is not None]
@@ -315,7 +328,9 @@ class ValidationEpoch:
         arguments, held = self._arguments, self._held_num_clusters
         wanted = held or arguments.num_clusters or default_num_clusters(num_pairs)
         num_clusters = capped_num_clusters(wanted, num_pairs, held is not None)
-        new_bound = partial(MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe)
+        new_bound = partial(
+            MIBound, num_clusters, arguments.seed, arguments.quantizer, arguments.probe, arguments.bound
+        )
         # Of utterances: what is a speaker's own would else never be both fitted and scored.
         labeled = self._estimate_labeled()
         num_speakers = self._group_by_speaker()
@@ -398,11 +413,9 @@ class ValidationEpoch:
         )
 
     def _estimate_bounds(self, new_bound: partial[MIBound]) -> dict[Key, MIEstimate]:
-        """The bound of the primary layer at each gap, then of the other layers at those that they are logged for:
-        the first, and those of a difference."""
-        gaps = [gap.name for gap in self._sampler.gaps]
-        of_differences = [pair for pair in DIFFERENCES.values() if set(pair) <= set(gaps)]
-        of_all = [gap for gap in gaps if gap == gaps[0] or any(gap in pair for pair in of_differences)]
+        """The bound of the primary layer at each gap, then of the other layers at those that they are logged
+        for."""
+        gaps, of_all = [gap.name for gap in self._sampler.gaps], self._gaps_of_all_layers()
 
         def estimate(wanted: list[Key]) -> dict[Key, MIEstimate]:
             metrics = {}
@@ -422,6 +435,12 @@ class ValidationEpoch:
         found |= estimate([(primary, gap) for gap in gaps if gap not in of_all])
         first = [(primary, gap) for gap in gaps]
         return {key: found[key] for key in [*first, *(key for key in found if key not in first)]}
+
+    def _gaps_of_all_layers(self) -> list[str]:
+        """The gaps that all layers are logged for: the first, and those of a difference."""
+        gaps = [gap.name for gap in self._sampler.gaps]
+        of_differences = [pair for pair in DIFFERENCES.values() if set(pair) <= set(gaps)]
+        return [gap for gap in gaps if gap == gaps[0] or any(gap in pair for pair in of_differences)]
 
     def _primary_layer(self, estimates: dict[Key, MIEstimate], gap: str) -> str:
         layers, wanted = self._encoder.layer_names, self._arguments.primary_layer

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,10 +17,12 @@ from lightning_mi.estimator import MIEstimate
 from lightning_mi.hashing import mix
 from lightning_mi.metrics.base import BoundMetric
 from lightning_mi.metrics.bounds import LabeledMIBound, MIBound
+from lightning_mi.threads import SideBySide
 from lightning_mi.validation.pair_store import Column, PairStore
 from lightning_mi.validation.termination import Terminated, interruptible, sigterm_has_come
 
 Key = tuple[str, str]  # the names of a layer and of a gap, or of a layer and of labels
+Progress = Callable[[int, int], None]  # told the number of an estimate, from 1, when it begins, and of how many
 K = TypeVar("K", bound=Hashable)
 
 DIFFERENCES = {"content": ("same", "far"), "near_minus_far": ("near", "far")}
@@ -123,8 +127,17 @@ def difference(estimates: Mapping[Key, MIEstimate], layer: str, name: str) -> tu
     return first.scores.floored().gain_over(second.scores.floored())
 
 
+def no_progress(number: int, total: int) -> None:
+    """A :data:`Progress` that is shown nowhere."""
+
+
 class SharedWork:
     """Shares out estimates among the processes, in turn over all calls.
+
+    Args:
+        total: Number of estimates of all calls together, for ``progress``.
+        progress: Called when an estimate begins, on any process.
+        on_host: Whether the rows are on the host.
 
     Example:
         >>> metric = MIBound(num_clusters=2)
@@ -135,36 +148,52 @@ class SharedWork:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, total: int = 0, progress: Progress = no_progress, on_host: bool = True) -> None:
         self._num_estimates = 0  # of all processes
+        self._on_host = on_host
+        self._total = total
+        self._progress = progress
 
     def compute(self, metrics: Mapping[K, Callable[[], BoundMetric]]) -> dict[K, Outcome]:
         """Estimate each metric on all rows of all processes; every process must call it with the same keys.
 
         Args:
-            metrics: Functions that make a metric with this process's rows. One is made at a time.
+            metrics: Functions that make a metric with this process's rows. One is made at a time, and on the host
+                as many are held as torch has threads, whose estimates run side by side.
 
         Raises:
             Terminated: On every process, if one has received a SIGTERM.
         """
         own: dict[K, Outcome] = {}
-        for key, make in metrics.items():
-            metric = make()
-            metric.sync()
-            self._num_estimates += 1
-            if self._num_estimates % world_size() == rank() and not sigterm_has_come():
-                try:
-                    with interruptible():
-                        own[key] = Outcome(metric.estimate())
-                except Terminated:
-                    continue  # what the other processes call, this one must call too
-                except Exception as error:  # the other processes wait for an answer
-                    own[key] = Outcome(reason=f"{type(error).__name__}: {error}")
+        with SideBySide[K, Outcome](self._at_once(len(metrics))) as works:
+            for key, make in metrics.items():
+                metric = make()
+                metric.sync()
+                self._num_estimates += 1
+                self._progress(self._num_estimates, self._total)
+                if self._num_estimates % world_size() == rank() and not sigterm_has_come():
+                    # What the other processes call, this one must call too, terminated or not.
+                    with suppress(Terminated), interruptible():
+                        works.start(key, partial(_outcome, metric), metric.num_elements)
+            with suppress(Terminated), interruptible():
+                own = works.results()
         parts = gather((own, sigterm_has_come()))
         if any(has_come for _, has_come in parts):
             raise Terminated
         merged = {key: outcome for part, _ in parts for key, outcome in part.items()}
         return {key: merged[key] for key in metrics}
+
+    def _at_once(self, num_metrics: int) -> int:
+        """How many of this process's estimates run side by side. One alone stays where a SIGTERM interrupts it."""
+        own = -(-num_metrics // world_size())
+        return min(own, torch.get_num_threads()) if self._on_host else 1
+
+
+def _outcome(metric: BoundMetric) -> Outcome:
+    try:
+        return Outcome(metric.estimate())
+    except Exception as error:  # the other processes wait for an answer
+        return Outcome(reason=f"{type(error).__name__}: {error}")
 
 
 def pair_metric(metric: MIBound, pairs: PairStore, column: Column, partner: int) -> MIBound:

@@ -17,6 +17,7 @@ from lightning.pytorch import seed_everything
 
 from lightning_mi.examples import data
 from lightning_mi.examples.data import AudioFolderDataModule, EspeakDataModule, LibriSpeechDataModule
+from lightning_mi.examples.data.extras import import_extra
 from lightning_mi.inputs.batches import read_batch
 
 sf = pytest.importorskip("soundfile")
@@ -233,6 +234,14 @@ def test_import_is_cheap() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             heavy = {"torchaudio", "soundfile", "espeakng_loader"} & {name.split(".")[0] for name in names}
             assert not heavy, f"{path.name} must leave {heavy} to import_extra"
+
+
+@pytest.mark.parametrize("error", ["OSError", "RuntimeError"])
+def test_an_extra_that_does_not_fit_torch_is_told_from_a_missing_one(tmp_path, monkeypatch, error) -> None:
+    (tmp_path / "of_another_torch.py").write_text(f"raise {error}('libc10_cuda.so: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"does not fit torch \d.*\(libc10_cuda"):
+        import_extra("of_another_torch")
 
 
 def test_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,16 @@
 """The training program, whole, at a size for tests."""
 
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
+import soundfile
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
@@ -111,3 +116,51 @@ def test_rises_on_recorded_speech(tmp_path, capsys):
     best = max(trained, key=lambda row: row[2])
     assert objective == pytest.approx(best[2], abs=6e-4)
     assert best[2] - untrained[2] > 3 * math.hypot(best[3], untrained[3])
+
+
+@pytest.mark.slow
+def test_paths_are_from_where_the_program_was_started_though_hydra_moves(tmp_path):
+    """With ``hydra.job.chdir=true``: what is read lies there, what is written in the folder of the run; and ``rank``
+    from yet another folder finds the speech of the run's config."""
+    for name in ("speech", "elsewhere"):
+        (tmp_path / name).mkdir()
+    for i in range(60):
+        samples = np.random.default_rng(i).normal(0, 0.01 + 0.1 * (i % 7), 24000)
+        soundfile.write(tmp_path / f"speech/{i}.wav", samples, 16000)
+    settings = [
+        "model=apc",
+        "data=audio_folder",
+        "data.root=speech",
+        "hydra.job.chdir=true",
+        "trainer.accelerator=cpu",
+    ]
+    settings += [
+        "trainer.enable_progress_bar=false",
+        "callbacks.mi_bound.num_clusters=4",
+        "validate_untrained=false",
+    ]
+    program = [sys.executable, Path(quickstart.__file__).parent / "train.py", *settings]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+
+    def call(command, folder):
+        return subprocess.run(
+            [*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    first = call([*program, "trainer.max_epochs=1", "hydra.run.dir=runs/a"], tmp_path)
+    assert "chosen checkpoint: runs/a/checkpoints/epoch_00.ckpt" in first.stdout, first.stderr
+    assert "TensorBoard: tensorboard --logdir runs/a" in first.stdout
+    assert (tmp_path / "runs/a/mi_bound.png").is_file()
+    resumed = ["trainer.max_epochs=2", "hydra.run.dir=runs/b", "ckpt_path=runs/a/checkpoints/last.ckpt"]
+    assert [row[0] for row in rows(call([*program, *resumed], tmp_path).stdout)] == ["0", "1"]
+    rank = [
+        sys.executable,
+        "-c",
+        "import sys; from lightning_mi.ranking.cli import main; sys.exit(main())",
+        "rank",
+    ]
+    ranked = call([*rank, "../runs/a/checkpoints", "--config", "../runs/a", "--plot", ""], tmp_path / "elsewhere")
+    assert ranked.returncode == 0, ranked.stderr
+    assert (tmp_path / "elsewhere/mi_ranking.csv").is_file()
+    wrong = call([*program, "data.root=none", "hydra.run.dir=runs/c"], tmp_path)
+    assert f"'{tmp_path / 'none'}' is not a folder" in wrong.stderr

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -190,6 +190,7 @@ MATRIX = {
     "deterministic": {"deterministic": True},
     "anomaly detection": {"detect_anomaly": True, "limit_train_batches": 1, "max_epochs": 1},
     "pictures in TensorBoard": {"logger": lambda folder: TensorBoardLogger(folder)},
+    "a progress bar": {"enable_progress_bar": True, "callbacks": [TQDMProgressBar]},
     "every second epoch": {"arguments": {"every_n_epochs": 2}},
     "feature sequences": {
         "arguments": {

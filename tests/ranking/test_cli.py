@@ -112,11 +112,17 @@ def test_checkpoints_of_another_model_exit_with_1(trained, tmp_path, monkeypatch
         (["data=audio_folder"], "data.root"),
         (["callbacks.mi_bound.num_clusters=-1"], "num_clusters"),
         (["~model"], "must have the key `model`"),
+        (["seed=abc"], "`seed` must be an integer, got 'abc'"),
+        (["--plot", "y.xyz"], "--plot y.xyz: '.xyz' is no format"),
+        (["--config", "broken.yaml"], "--config broken.yaml: while parsing"),
+        (["--config", "binary.yaml"], "--config binary.yaml: 'utf-8' codec can't decode"),
     ],
 )
 def test_wrong_configs_exit_with_2_and_the_reason(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.save({}, "x.pt")
+    Path("broken.yaml").write_text("a: [1\nb: }")
+    Path("binary.yaml").write_bytes(b"\xfe\xff\x00")
     assert main(["rank", "x.pt", "--untrained", *arguments]) == 2
     assert said in capsys.readouterr().err
 

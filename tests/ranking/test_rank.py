@@ -1,4 +1,6 @@
+import io
 import math
+import re
 import subprocess
 import sys
 import warnings
@@ -269,3 +271,23 @@ def test_public_names_are_documented():
     }
     for name in lightning_mi.ranking.__all__:
         assert getattr(lightning_mi.ranking, name).__doc__, name
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_terminal_shows_the_models_the_batches_and_the_estimates_and_a_file_nothing(stream, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", shown := stream())
+    callback = partial(MIBoundCallback, num_clusters=4, sample_rate=SAMPLE_RATE)
+    models = {"small": TinySpeechModel(dim=2), "large": TinySpeechModel(dim=16)}
+    rank_models(models, loader(utterances(COUNT)), callback, partial(quiet_trainer, callbacks=[]))
+    if stream is not Terminal:
+        assert shown.getvalue() == ""
+    else:
+        lines = shown.getvalue().split("\r")
+        for part in ("0/2 .*small", "1/2 .*large", "2/2 ", "embedding.* 1/", r"embedding.*mi_bound: estimate 3/3"):
+            assert any(re.search(part, line) for line in lines), part
+    assert capsys.readouterr().out == ""

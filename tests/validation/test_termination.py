@@ -103,6 +103,7 @@ class Metric:
 
     def __init__(self, signals):
         self.signals = signals
+        self.num_elements = 1
         self.synced = False
 
     def sync(self):
