@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
@@ -12,16 +15,20 @@ import torch
 K = TypeVar("K")
 V = TypeVar("V")
 
-_ELEMENTS_PER_THREAD = 1 << 23
+_ELEMENTS_PER_THREAD = 1 << 19
+_LOAD = Path("/proc/loadavg")
+_READINGS = 20
+_BETWEEN = 1e-3  # seconds; threads that have just ended their work spin on for some of these
 
 
 @contextmanager
 def few_threads(num_elements: int) -> Iterator[None]:
-    """One thread of torch for each 8 million elements, behind it the user's number again.
+    """No more threads of torch than there are free cores, nor than one for each half a million elements; behind it
+    the user's number again.
 
-    An estimate is hundreds of small steps, at the end of each of which threads wait for the slowest. A second
-    thread makes 8192 pairs of 768 dimensions about a sixth faster; where other processes keep the cores busy, it
-    makes them several times slower.
+    An estimate is hundreds of small steps, at the end of each of which threads wait for the slowest. On free cores
+    a second thread makes 4096 pairs of 768 dimensions a third faster; where other processes keep the cores busy,
+    it makes them several times slower.
 
     Args:
         num_elements: Of the tensors that are worked on. The number of threads never rises.
@@ -36,7 +43,9 @@ def few_threads(num_elements: int) -> Iterator[None]:
         True
     """
     before = torch.get_num_threads()
-    wanted = min(before, threads_for(num_elements))
+    wanted = min(before, max(1, num_elements // _ELEMENTS_PER_THREAD))
+    if wanted > 1:
+        wanted = min(wanted, free_cores())
     if wanted == before:
         yield
         return
@@ -47,23 +56,41 @@ def few_threads(num_elements: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def threads_for(num_elements: int) -> int:
-    """How many threads work on tensors of ``num_elements`` deserves: one for each 8 million, at least one."""
-    return max(1, num_elements // _ELEMENTS_PER_THREAD)
+def free_cores() -> int:
+    """How many cores of this process nothing else runs on, its own included; at least 1.
+
+    Example:
+        >>> free_cores() >= 1
+        True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1:
+        return 1
+    fewest = cores + 1  # of the whole machine, with this thread
+    try:
+        for _ in range(_READINGS):
+            time.sleep(_BETWEEN)
+            fewest = min(fewest, int(_LOAD.read_text().split()[3].split("/")[0]))
+            if fewest <= 1:
+                break
+        return max(1, cores + 1 - fewest)
+    except (OSError, ValueError, IndexError):  # not Linux
+        return max(1, cores - round(os.getloadavg()[0])) if hasattr(os, "getloadavg") else cores
 
 
 class SideBySide(Generic[K, V]):
-    """Works on the host, side by side in up to ``at_once`` threads. A context manager, which waits for none.
+    """Works on the host, side by side in up to ``at_once`` threads of Python, each with one thread of torch. A
+    context manager, which waits for none.
 
     torch releases Python's lock in its own code, so two estimates of one thread each take the time of one.
 
     Args:
-        at_once: With 1, each work is done where it is started.
+        at_once: With 1, each work is done where it is started, with all of torch's threads.
 
     Example:
         >>> with SideBySide(2) as works:
         ...     for name in (1, 2, 3):
-        ...         works.start(name, lambda name=name: 2 * name, num_elements=10)
+        ...         works.start(name, lambda name=name: 2 * name)
         ...     sorted(works.results().items())
         [(1, 2), (2, 4), (3, 6)]
     """
@@ -71,11 +98,11 @@ class SideBySide(Generic[K, V]):
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._pool = ThreadPoolExecutor(at_once, "lightning-mi") if at_once > 1 else None
-        self._running: dict[Future[V], tuple[K, int]] = {}
+        self._running: dict[Future[V], K] = {}
         self._results: dict[K, V] = {}
 
-    def start(self, name: K, work: Callable[[], V], num_elements: int) -> None:
-        """Begin a work on tensors of ``num_elements``, as soon as there are threads for it.
+    def start(self, name: K, work: Callable[[], V]) -> None:
+        """Begin a work, as soon as fewer than ``at_once`` run.
 
         Raises:
             Exception: What a work raised, this one or one before.
@@ -83,10 +110,9 @@ class SideBySide(Generic[K, V]):
         if self._pool is None:
             self._results[name] = work()
             return
-        threads = min(self._at_once, threads_for(num_elements))
-        while self._running and threads + sum(each for _, each in self._running.values()) > self._at_once:
+        while len(self._running) == self._at_once:
             self._wait()
-        self._running[self._pool.submit(_in_mode, torch.is_inference_mode_enabled(), work)] = name, threads
+        self._running[self._pool.submit(_alone, torch.is_inference_mode_enabled(), work)] = name
 
     def results(self) -> dict[K, V]:
         """The results of all works, by their names, when the last has ended.
@@ -100,17 +126,19 @@ class SideBySide(Generic[K, V]):
 
     def _wait(self) -> None:
         for future in wait(self._running, return_when=FIRST_COMPLETED).done:
-            name, _ = self._running.pop(future)
-            self._results[name] = future.result()
+            self._results[self._running.pop(future)] = future.result()
 
     def __enter__(self) -> SideBySide[K, V]:
+        self._num_threads = torch.get_num_threads()
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            torch.set_num_threads(self._num_threads)  # of MKL, which has one number for all threads
 
 
-def _in_mode(inference: bool, work: Callable[[], V]) -> V:
+def _alone(inference: bool, work: Callable[[], V]) -> V:
+    torch.set_num_threads(1)
     with torch.inference_mode(inference):  # which torch keeps for each thread
         return work()

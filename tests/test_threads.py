@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from lightning_mi import labeled_mi_bound, mi_bound
+from lightning_mi import labeled_mi_bound, mi_bound, threads
 from lightning_mi.estimator import bound
 from lightning_mi.estimator.shuffled_bound import null_bound
 from lightning_mi.threads import SideBySide, few_threads
@@ -41,18 +41,37 @@ def test_an_estimate_works_in_one_thread_and_leaves_them(monkeypatch):
 
 
 @pytest.mark.usefixtures("three_threads")
-@pytest.mark.parametrize(("num_elements", "expected"), [(0, 1), (1 << 23, 1), (1 << 24, 2), (1 << 40, 3)])
-def test_threads_grow_with_the_work_up_to_the_users_number(num_elements, expected):
+@pytest.mark.parametrize(
+    ("num_elements", "free", "expected"),
+    [(0, 9, 1), (1 << 19, 9, 1), (1 << 20, 9, 2), (1 << 40, 9, 3), (1 << 40, 2, 2), (1 << 40, 1, 1)],
+)
+def test_threads_grow_with_the_work_up_to_the_users_number_on_free_cores(
+    num_elements, free, expected, monkeypatch
+):
+    monkeypatch.setattr(threads, "free_cores", lambda: free)
     with few_threads(num_elements):
         assert torch.get_num_threads() == expected
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("readings", "free"), [("1", 4), ("4321", 4), ("3222", 3), ("9999", 1), ("x", None)])
+def test_free_cores_are_those_that_nobody_else_runs_on(readings, free, tmp_path, monkeypatch):
+    """With this thread among the running; a thread that spins for a moment is in some readings only."""
+    file = tmp_path / "loadavg"
+    monkeypatch.setattr(threads, "_LOAD", file)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(threads.os, "getloadavg", lambda: (1.2, 0.0, 0.0))
+    monkeypatch.setattr(threads, "_READINGS", len(readings))
+    left = iter(readings)
+    monkeypatch.setattr(threads.time, "sleep", lambda seconds: file.write_text(f"0 0 0 {next(left)}/99 1"))
+    assert threads.free_cores() == (3 if free is None else free)
 
 
 def test_works_run_side_by_side_and_no_more_at_once_than_asked_for():
     meet = threading.Barrier(2, timeout=20)  # both must run for either to pass
     with SideBySide(2) as works:
         for name in range(4):
-            works.start(name, lambda name=name: meet.wait() >= 0 and name, num_elements=1)
+            works.start(name, lambda name=name: meet.wait() >= 0 and name)
         assert works.results() == {0: 0, 1: 1, 2: 2, 3: 3}
     running, most = set(), []
 
@@ -64,18 +83,26 @@ def test_works_run_side_by_side_and_no_more_at_once_than_asked_for():
 
     with SideBySide(3) as works:
         for name in range(9):
-            works.start(name, lambda name=name: work(name), num_elements=(1 << 24) if name < 4 else 1)
+            works.start(name, lambda name=name: work(name))
         works.results()
-    assert max(most[:4]) == 1  # each of the large ones deserves two threads
     assert max(most) <= 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_work_beside_others_has_one_thread_and_the_user_all_of_them_again():
+    with SideBySide(2) as works:
+        works.start("first", torch.get_num_threads)
+        works.start("second", torch.get_num_threads)
+        assert works.results() == {"first": 1, "second": 1}
+    assert torch.get_num_threads() == 3
 
 
 def test_alone_a_work_stays_in_its_thread_and_a_failure_is_raised():
     with SideBySide(1) as works:
-        works.start("here", threading.current_thread, num_elements=1)
+        works.start("here", threading.current_thread)
         assert works.results() == {"here": threading.main_thread()}
     with SideBySide(2) as works:
-        works.start("bad", lambda: 1 / 0, num_elements=1)
+        works.start("bad", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             works.results()
 
@@ -83,5 +110,5 @@ def test_alone_a_work_stays_in_its_thread_and_a_failure_is_raised():
 @pytest.mark.parametrize("inference", [False, True])
 def test_inference_mode_goes_along(inference):
     with torch.inference_mode(inference), SideBySide(2) as works:
-        works.start("mode", torch.is_inference_mode_enabled, num_elements=1)
+        works.start("mode", torch.is_inference_mode_enabled)
         assert works.results() == {"mode": inference}

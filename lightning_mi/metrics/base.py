@@ -125,14 +125,6 @@ class BoundMetric(Metric):
                 "bound of a batch has few rows and is low; call `update()` to only add them."
             )
 
-    @property
-    def num_elements(self) -> int:
-        """Number of elements of the embeddings so far, of one side if there are two."""
-        rows = [getattr(self, name) for name in self._float_states]
-        return max(
-            sum(part.numel() for part in parts) if isinstance(parts, list) else parts.numel() for parts in rows
-        )
-
     def estimate(self) -> MIEstimate:
         """:meth:`compute`, with the standard error and the parts of the bound."""
         self.compute()

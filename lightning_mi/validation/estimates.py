@@ -174,7 +174,7 @@ class SharedWork:
                 if self._num_estimates % world_size() == rank() and not sigterm_has_come():
                     # What the other processes call, this one must call too, terminated or not.
                     with suppress(Terminated), interruptible():
-                        works.start(key, partial(_outcome, metric), metric.num_elements)
+                        works.start(key, partial(_outcome, metric))
             with suppress(Terminated), interruptible():
                 own = works.results()
         parts = gather((own, sigterm_has_come()))

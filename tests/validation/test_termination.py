@@ -103,7 +103,6 @@ class Metric:
 
     def __init__(self, signals):
         self.signals = signals
-        self.num_elements = 1
         self.synced = False
 
     def sync(self):
