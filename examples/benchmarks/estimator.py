@@ -45,6 +45,7 @@ from lightning_mi.estimator import gpu_search, kmeans
 from lightning_mi.estimator.linalg import nearest
 from lightning_mi.estimator.registry import QuantizerName
 from lightning_mi.examples.benchmarks.distributions import embeddings
+from lightning_mi.threads import SideBySide
 
 QUICK = [(1024, 64, 16), (4096, 256, 64), (8192, 768, 128), (16_384, 256, 64), (65_536, 256, 64)]
 FULL = [
@@ -210,10 +211,12 @@ def print_torch_mist(sizes: list[tuple[int, int, int]], rounds: int, device: tor
         )
 
 
-def call_all(works: Iterable[Callable[[], object]]) -> None:
-    """Call one after another."""
-    for work in works:
-        work()
+def call_all(works: Iterable[Callable[[], object]], device: torch.device) -> None:
+    """As the callback does: on the host side by side."""
+    with SideBySide[int, object](torch.get_num_threads() if device.type == "cpu" else 1) as running:
+        for number, work in enumerate(works):
+            running.start(number, work)
+        running.results()
 
 
 def print_layers(rounds: int, device: torch.device) -> None:
@@ -226,7 +229,7 @@ def print_layers(rounds: int, device: torch.device) -> None:
         bounds = [partial(mi_bound, a, b, num_clusters, quantizer=quantizer) for a, b in layers]
         works: dict[str, Callable[[], object]] = {
             "one": bounds[0],
-            "twelve": partial(call_all, bounds),
+            "twelve": partial(call_all, bounds, device),
         }
         medians = in_turns(works, rounds, device)
         print(
