@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "canonical": {"quantizer": "canonical"},
     "contrastive": {"bound": "contrastive"},
 }
+TABLES = ("tightness", "times")
 ONLY_NEW = ("contrastive",)
 
 
@@ -144,16 +145,19 @@ def main() -> None:
     parser.add_argument("before", help="a checkout of another build")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, nargs="*", choices=list(CLUSTERS), default=list(CLUSTERS))
+    parser.add_argument("--pairs", type=int, nargs="+", choices=list(CLUSTERS), default=list(CLUSTERS))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="which; both if left out")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(arguments.before)
         return
     before, now = Build(Path(arguments.before)), Build(HERE.parent.parent.parent)
-    for num in arguments.pairs:
-        print_tightness(before, now, arguments.draws, num)
-    print_times(before, now, arguments.rounds)
+    if "tightness" in arguments.tables:
+        for num in arguments.pairs:
+            print_tightness(before, now, arguments.draws, num)
+    if "times" in arguments.tables:
+        print_times(before, now, arguments.rounds)
 
 
 if __name__ == "__main__":

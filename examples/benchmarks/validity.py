@@ -2,6 +2,7 @@
 
     python -m lightning_mi.examples.benchmarks.validity                 # 200 draws of 1000 pairs, a few minutes
     python -m lightning_mi.examples.benchmarks.validity --draws 20      # a look
+    python -m lightning_mi.examples.benchmarks.validity --bound contrastive
     python -m lightning_mi.examples.benchmarks.validity --options       # every quantiser with every probe
 
 Columns of the first table: the mean bound, the truth, in how many draws the bound is above the truth, in how many
@@ -13,23 +14,21 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
 from lightning_mi import mi_bound
-from lightning_mi.estimator.registry import PROBES, QUANTIZERS, ProbeName, QuantizerName
+from lightning_mi.estimator.registry import BOUNDS, PROBES, QUANTIZERS, ProbeName, QuantizerName
 from lightning_mi.examples.benchmarks.distributions import Distribution, known
 
 
-def validity_row(
-    distribution: Distribution, draws: int, num: int, quantizer: QuantizerName, probe: ProbeName
-) -> str:
-    """One line of the table."""
+def validity_row(distribution: Distribution, draws: int, num: int, **options: Any) -> str:
+    """One line of the table, of the bound with ``options``."""
     bounds, scores, errors = [], [], []
     for seed in range(draws):
         a, b = distribution.draw(num, torch.Generator().manual_seed(1000 + seed))
-        estimate = mi_bound(a, b, distribution.num_clusters, seed=seed, quantizer=quantizer, probe=probe)
+        estimate = mi_bound(a, b, distribution.num_clusters, seed=seed, **options)
         bounds.append(estimate.bound)
         errors.append(estimate.stderr)
         assert estimate.scores is not None
@@ -44,13 +43,15 @@ def validity_row(
     )
 
 
-def print_validity(draws: int, num: int, quantizer: QuantizerName, probe: ProbeName) -> None:
+def print_validity(draws: int, num: int, **options: Any) -> None:
     """The first table."""
-    print(f"{draws} draws of {num} pairs, quantizer {quantizer!r}, probe {probe!r}; nats")
+    print(
+        f"{draws} draws of {num} pairs, {', '.join(f'{name}={value!r}' for name, value in options.items())}; nats"
+    )
     print(f"| {'distribution':<36} |   bound |   truth |  above | covers | ratio  | stderr | spread |")
     print(f"|{'-' * 38}|{'-' * 9}|{'-' * 9}|{'-' * 8}|{'-' * 8}|{'-' * 8}|{'-' * 8}|{'-' * 8}|")
     for distribution in known():
-        print(validity_row(distribution, draws, num, quantizer, probe), flush=True)
+        print(validity_row(distribution, draws, num, **options), flush=True)
 
 
 def print_options(draws: int, num: int) -> None:
@@ -79,12 +80,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--quantizer", choices=QUANTIZERS, default="kmeans")
     parser.add_argument("--probe", choices=PROBES, default="linear")
+    parser.add_argument("--bound", choices=BOUNDS, default="clusters")
     parser.add_argument("--options", action="store_true", help="the table of all options instead")
     arguments = parser.parse_args()
     if arguments.options:
         print_options(arguments.draws, arguments.pairs)
     else:
-        print_validity(arguments.draws, arguments.pairs, arguments.quantizer, arguments.probe)
+        options = {name: getattr(arguments, name) for name in ("quantizer", "probe", "bound")}
+        print_validity(arguments.draws, arguments.pairs, **options)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,9 @@ def test_every_estimate_is_shown_in_the_bar_of_tqdm_and_removed(fn, capsys):
 
 @pytest.mark.parametrize("fn", ["validate", "fit"])
 @pytest.mark.parametrize("first", [True, False], ids=["before the callback", "after the callback"])
-def test_every_estimate_is_shown_by_rich_and_removed(fn, first, capsys):
-    pytest.importorskip("rich")
+def test_every_estimate_is_shown_by_rich_and_removed(fn, first, capsys, monkeypatch):
+    rich = pytest.importorskip("rich")
+    monkeypatch.setattr(rich, "_console", None)  # which the bar configures for the whole process
     bar = RichProgressBar(console_kwargs={"force_terminal": True, "width": 160, "file": sys.stdout})
     callback = mi_callback(num_clusters=4, **MANY)
     callbacks = [bar, callback] if first else [callback, bar]
