@@ -155,8 +155,9 @@ class _Side:
 def _canonical(one: _Side, other: _Side, left: Tensor, right: Tensor, cross: Tensor) -> Directions:
     """Directions within both subspaces whose scores have variance 1 and correlate with their partners' alone."""
     left, right = _unit_variance(one.covariance, left), _unit_variance(other.covariance, right)
-    u, _, v = torch.linalg.svd(left.T @ cross @ right)
-    return Directions(one.full(left @ u), other.full(right @ v.T))
+    # In float32 LAPACK may not converge if many correlations are about 1.
+    u, _, v = torch.linalg.svd((left.T @ cross @ right).double())
+    return Directions(one.full(left @ u.to(left)), other.full(right @ v.T.to(right)))
 
 
 def _unit_variance(covariance: Tensor, directions: Tensor) -> Tensor:

@@ -68,3 +68,18 @@ def test_canonical_finds_what_is_shared_among_louder_noise():
 def test_canonical_uses_every_coordinate_if_none_is_shared():
     _, member_of = fit_canonical(torch.randn(400, 3), torch.randn(400, 3), 8)
     assert len(member_of.unique()) == 8
+
+
+@pytest.mark.parametrize("options", [{"quantizer": "canonical"}, {"bound": "contrastive"}])
+def test_no_singular_values_are_taken_in_float32(options, monkeypatch):
+    """LAPACK's float32 iteration raised on a finite matrix of size 64, of which 24 singular values were about 1."""
+    svd = torch.linalg.svd
+
+    def as_seen(matrix):
+        if matrix.dtype == torch.float32:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return svd(matrix)
+
+    monkeypatch.setattr(torch.linalg, "svd", as_seen)
+    z = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+    assert mi_bound(z, z, 8, **options).bound > 0.3
