@@ -157,9 +157,9 @@ class MIBoundCallback(Callback):
             log-uniform between ``1 / speed`` and ``speed``, so that its pitch, formants and tempo are its own; an
             utterance must then have room for ``speed`` times the segments. ``None``: by the preset.
         bound: ``"clusters"``, or ``"contrastive"``: without clusters, by telling each partner from all others, see
-            :func:`lightning_mi.mi_bound`. It is tighter. ``num_clusters`` and ``quantizer`` are then of no use,
-            and in the logged names the partners that a row is compared with (half of the pairs, at most 4096)
-            stand for the clusters.
+            :func:`lightning_mi.mi_bound`. It is tighter, given many pairs. ``num_clusters`` and ``quantizer`` are
+            then of no use, and in the logged names the partners that a row is compared with (half of the pairs, at
+            most 4096) stand for the clusters.
 
     Attributes:
         arguments: The checked arguments (:class:`lightning_mi.arguments.Arguments`), with ``None`` resolved.

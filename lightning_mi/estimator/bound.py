@@ -10,6 +10,8 @@ lowers the bound and keeps it one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -77,7 +79,7 @@ def mi_bound(
         TypeError: If an embedding is not floating-point, or ``groups`` not integer.
         ValueError: If a shape is wrong, N differs, a value is not finite, there is one group only, or
             ``num_clusters`` is below 1 or above the number of rows to fit on, or there is no such
-            ``quantizer``, ``probe`` or ``bound``.
+            ``quantizer``, ``probe`` or ``bound``, or there are fewer than about 64 rows for a contrastive bound.
 
     Source:
         Liu, Yeh, Glass, ICASSP 2024, arXiv:2401.08833, made held out (Barber and Agakov, "The IM algorithm",
@@ -131,7 +133,7 @@ def mi_bound(
         if bound == "clusters":
             return _bound(cross_fit(groups, num_clusters, score_clusters))
         most_partners = max(most_compared(fold.score.stop - fold.score.start) for fold in folds(groups))
-        return _bound(cross_fit(groups, most_partners, score_partners))
+        return _without_losses(_bound(cross_fit(groups, most_partners, score_partners)))
 
 
 def labeled_mi_bound(
@@ -189,6 +191,13 @@ def labeled_mi_bound(
             return scored, contrast(q.probabilities(z[fold.score]), scored, groups[fold.score])
 
         return _bound(cross_fit(groups, num_classes, score_fold))
+
+
+def _without_losses(estimate: MIEstimate) -> MIEstimate:
+    """The same, with scores of 0 if their mean is below 0: a critic that was chosen from many on few rows may
+    score far below one that knows nothing, which is no information that another estimate has gained."""
+    assert estimate.scores is not None
+    return replace(estimate, scores=estimate.scores.floored())
 
 
 def _bound(fitted: CrossFit) -> MIEstimate:

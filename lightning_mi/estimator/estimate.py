@@ -53,8 +53,9 @@ class MIEstimate:
 
         The difference is taken group by group, over the groups that both estimates have scored. The difficulty of
         a group cancels, so two epochs can differ significantly although their error bars overlap. It is the
-        difference before either bound is floored at 0. It is significant beyond two standard errors, more with
-        few groups (:func:`lightning_mi.estimator.group_scores.significance_factor`).
+        difference before either bound is floored at 0 (after it, of contrastive bounds). It is significant beyond
+        two standard errors, more with few groups
+        (:func:`lightning_mi.estimator.group_scores.significance_factor`).
 
         Raises:
             ValueError: If fewer than 2 groups are in both, or an estimate does not hold its scores.

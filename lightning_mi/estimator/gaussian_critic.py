@@ -123,9 +123,11 @@ def fit_gaussian_critic(z_a: Tensor, z_b: Tensor, num_train: int, seed: int = 0)
     Args:
         z_a: ``(N, D)`` floating-point.
         z_b: ``(N, D')`` floating-point; row i belongs to row i of ``z_a``.
-        num_train: Number of training rows. With fewer than 2, or fewer than 8 validation rows, the critic is
-            constant.
+        num_train: Number of training rows.
         seed: Seed of the search for directions.
+
+    Raises:
+        ValueError: If there are fewer than 8 training or validation rows.
 
     Source:
         Hotelling, "Relations between two sets of variates", Biometrika 1936, for the correlations; Gelfand and
@@ -147,8 +149,13 @@ def fit_gaussian_critic(z_a: Tensor, z_b: Tensor, num_train: int, seed: int = 0)
     ]
     nothing = GaussianCritic(sides[0], sides[1], sides[0].center, temperature=0.0)
     num_validation = z_a.shape[0] - num_train
-    if num_train < 2 or num_validation < _FEWEST_COMPARED:
-        return nothing
+    if min(num_train, num_validation) < _FEWEST_COMPARED:
+        raise ValueError(
+            f'`bound="contrastive"` needs {_FEWEST_COMPARED} pairs or more to choose the critic on, got '
+            f"{num_validation}, and {num_train} to train it on, of the {num_train + num_validation} that are not "
+            f"scored. Give about {_FEWEST_COMPARED * 8} pairs or more, of several groups, or take "
+            '`bound="clusters"`.'
+        )
     best = _Attempt(nothing, z_a.new_zeros(min(num_validation, _MOST_COMPARED), dtype=torch.float64))
     sets = [scaled]
     if max(z.shape[1] for z in rows) <= _MOST_SCORED:

@@ -88,7 +88,7 @@ def fit_scaler(x: Tensor) -> RobustScaler:
     center = inner.mean(dim=1)
     spread = inner.sub_(center[:, None]).square().mean(dim=1).sqrt()
     # A coordinate that is constant but for rare spikes has no winsorised deviation: use all of its rows.
-    spread = torch.where(spread > 0, spread, sample.sub_(center[:, None]).square().mean(dim=1).sqrt())
+    spread = torch.where(spread > 0, spread, (sample - center[:, None]).square().mean(dim=1).sqrt())
     constant = spread <= 4 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
     scale = torch.where(constant | (spread == 0), torch.inf, spread)
     return RobustScaler(center=center.to(dtype), scale=scale.to(dtype))

@@ -20,9 +20,13 @@ _FEW_FRAMES = 2
 _NAMES_SHOWN = 3
 _LONG_SECONDS = 60
 _NO_BOUND = (
-    "the clusters of one segment tell nothing about the other. Of an untrained model that is usual; of a trained "
-    "one check `embed`, `sample_rate` and `mi_bound/active_clusters` (1 is a collapse)."
+    "one segment tells nothing about the other. Of an untrained model that is usual; of a trained one check "
+    "`embed` and `sample_rate`"
 )
+_COLLAPSE = {
+    "clusters": ", and `mi_bound/active_clusters` (1 is a collapse).",
+    "contrastive": ', and whether `bound="clusters"`, which needs fewer pairs, finds something.',
+}
 UNTRAINED = (
     "measures before the first training step. If these are random weights: they keep part of the input, so the "
     "bound is seldom 0 there. Compare a trained model with this value, not with 0."
@@ -265,7 +269,7 @@ def _limits(findings: Findings, arguments: Arguments) -> Iterator[Message]:
             yield Message(
                 Topic.NOTHING_SHARED,
                 f"finds a {name} of {found[0]:.3f} ± {found[1]:.3f} nats, 0 within its error: "
-                + (_NO_BOUND if name == "bound" else _NO_DIFFERENCE),
+                + (_NO_BOUND + _COLLAPSE[arguments.bound] if name == "bound" else _NO_DIFFERENCE),
                 is_warning=False,
                 subject=name,
             )

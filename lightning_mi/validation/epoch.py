@@ -382,8 +382,10 @@ class ValidationEpoch:
         for column in self._pairs.columns:
             if column.kind in _OF_THE_MODEL:
                 finite &= torch.isfinite(self._pairs[column]).flatten(1).all(dim=1).cpu()
+        # Utterances, not pairs: those whose first pair is not finite.
+        non_finite = int((~finite & (anchor_numbers(self._pairs.priorities) == 0)).sum())
         self._pairs.drop(~finite)
-        counts = gather((self._too_short, self._silent, int((~finite).sum())))
+        counts = gather((self._too_short, self._silent, non_finite))
         self._too_short, self._silent, self._non_finite = map(sum, zip(*counts, strict=True))
         kept = torch.cat(gather(self._pairs.keys))
         self._check_enough(len(kept))

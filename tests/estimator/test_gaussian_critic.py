@@ -123,11 +123,27 @@ def test_rows_of_a_group_are_on_one_side():
     assert contrastive(z_a, z_b, groups=torch.arange(400)).bound > 1
 
 
-def test_few_rows_and_collapsed_rows_give_0():
-    z = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    assert contrastive(z, z).bound == pytest.approx(0, abs=1e-6)
+def test_few_rows_are_told_and_collapsed_rows_give_0():
+    z = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"needs 8 pairs or more to choose the critic on, got 5"):
+        contrastive(z, z)
+    with pytest.raises(ValueError, match=r"of several groups"):
+        contrastive(z, z, groups=torch.arange(40) % 2)
     same = torch.ones(100, 3)
     assert contrastive(same, same, groups=torch.arange(100)).bound == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("num_rows", "dim"), [(200, 2), (400, 64)])
+def test_without_information_there_is_no_gain(num_rows, dim):
+    """A critic chosen on few rows may score far below 0."""
+    significant = 0
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        first, second = (contrastive(*torch.randn(2, num_rows, dim, generator=generator)) for _ in range(2))
+        gain, stderr = first.gain_over(second)
+        assert abs(gain) <= max(first.bound, second.bound) + 1e-9
+        significant += abs(gain) > 2 * stderr
+    assert significant <= 2
 
 
 def test_the_metric_gives_the_same_number():

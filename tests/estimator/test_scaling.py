@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats.mstats import winsorize
 
+from lightning_mi import mi_bound
 from lightning_mi.estimator.scaling import fit_scaler
 
 
@@ -72,3 +73,21 @@ def test_a_rare_spike_is_kept():
     x = torch.zeros(1000, 1)
     x[500] = 1.0
     assert fit_scaler(x).standardize(x)[500] > 1
+
+
+@pytest.mark.parametrize("rows", [10, 512])
+def test_the_argument_is_left_as_it_is(rows):
+    """A transposed column of float64 needs no copy to be contiguous."""
+    x = torch.arange(float(rows), dtype=torch.float64)[:, None] + 5
+    before = x.clone()
+    fit_scaler(x)
+    assert torch.equal(x, before)
+
+
+def test_one_dimension_of_float64_has_the_bound_of_float32():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(900, 1, dtype=torch.float64, generator=generator) + 3
+    b = a + 0.1 * torch.randn(900, 1, dtype=torch.float64, generator=generator)
+    for options in ({}, {"quantizer": "canonical"}, {"bound": "contrastive"}):
+        expected = mi_bound(a.float(), b.float(), 16, **options).bound
+        assert mi_bound(a, b, 16, **options).bound == pytest.approx(expected, abs=0.02)
