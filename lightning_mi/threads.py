@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -78,9 +80,13 @@ def free_cores() -> int:
         return max(1, cores - round(os.getloadavg()[0])) if hasattr(os, "getloadavg") else cores
 
 
+class Stopped(BaseException):
+    """Raised in a work that nobody waits for any more."""
+
+
 class SideBySide(Generic[K, V]):
     """Works on the host, side by side in up to ``at_once`` threads of Python, each with one thread of torch. A
-    context manager, which waits for none.
+    context manager, which stops those that still run when it ends, at their next step in Python.
 
     torch releases Python's lock in its own code, so two estimates of one thread each take the time of one.
 
@@ -99,6 +105,7 @@ class SideBySide(Generic[K, V]):
         self._at_once = at_once
         self._pool = ThreadPoolExecutor(at_once, "lightning-mi") if at_once > 1 else None
         self._running: dict[Future[V], K] = {}
+        self._threads: set[int] = set()  # that are at work
         self._results: dict[K, V] = {}
 
     def start(self, name: K, work: Callable[[], V]) -> None:
@@ -112,7 +119,7 @@ class SideBySide(Generic[K, V]):
             return
         while len(self._running) == self._at_once:
             self._wait()
-        self._running[self._pool.submit(_alone, torch.is_inference_mode_enabled(), work)] = name
+        self._running[self._pool.submit(self._alone, torch.is_inference_mode_enabled(), work)] = name
 
     def results(self) -> dict[K, V]:
         """The results of all works, by their names, when the last has ended.
@@ -135,10 +142,16 @@ class SideBySide(Generic[K, V]):
     def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            for thread in list(self._threads):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Stopped))
             torch.set_num_threads(self._num_threads)  # of MKL, which has one number for all threads
 
-
-def _alone(inference: bool, work: Callable[[], V]) -> V:
-    torch.set_num_threads(1)
-    with torch.inference_mode(inference):  # which torch keeps for each thread
-        return work()
+    def _alone(self, inference: bool, work: Callable[[], V]) -> V:
+        thread = threading.get_ident()
+        self._threads.add(thread)
+        try:
+            torch.set_num_threads(1)
+            with torch.inference_mode(inference):  # which torch keeps for each thread
+                return work()
+        finally:
+            self._threads.discard(thread)

@@ -112,3 +112,20 @@ def test_inference_mode_goes_along(inference):
     with torch.inference_mode(inference), SideBySide(2) as works:
         works.start("mode", torch.is_inference_mode_enabled)
         assert works.results() == {"mode": inference}
+
+
+def test_what_still_runs_is_stopped():
+    ended = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt), SideBySide(2) as works:
+        works.start("endless", endless)
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert ended.wait(10)
